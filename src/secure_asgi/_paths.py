@@ -1,0 +1,66 @@
+"""Which path the router will route on, and whether a layer is exempt there."""
+
+from collections.abc import Iterable
+
+from ._asgi import Scope
+from .errors import ConfigurationError
+
+
+def route_path(scope: Scope) -> str:
+    """The path below ``root_path``: what Starlette's router matches, inside a ``Mount`` too."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    if not root or not path.startswith(root):
+        return path
+    rest = path[len(root) :]
+    return rest if not rest or rest[0] == "/" else path
+
+
+def route_template(scope: Scope) -> str | None:
+    """The answering route's template (``/orders/{id}``), with the path it is mounted under; None without a route."""
+    template = getattr(scope.get("route"), "path_format", None)
+    if not isinstance(template, str):
+        return None
+    root: str = scope.get("root_path", "")
+    mounted_at = len(scope.get("app_root_path", root))
+    return root[mounted_at:] + template
+
+
+class PathSet:
+    """Exact paths, and whole-segment prefixes written with a trailing slash: ``"/health"``, ``"/public/"``.
+
+    Never a regex, never a substring: ``"/health"`` is not ``"/health/x"`` and ``"/public/"`` is not ``"/publicity"``.
+    A path with an empty or a dot segment lies below no prefix, because another router may read it differently.
+    """
+
+    __slots__ = ("_exact", "_prefixes")
+
+    def __init__(self, paths: str | Iterable[str], *, option: str) -> None:
+        given = (paths,) if isinstance(paths, str) else tuple(paths)
+        for path in given:
+            if not isinstance(path, str) or not path.startswith("/"):
+                raise ConfigurationError(
+                    f'{option}= takes paths that begin with "/": "/health", or "/public/" with all below; got {path!r}'
+                )
+        self._exact = frozenset(given)
+        # "/" is the root document alone: as a prefix it would exempt everything, and nobody means that.
+        self._prefixes = tuple(path for path in given if path.endswith("/") and path != "/")
+
+    def __bool__(self) -> bool:
+        return bool(self._exact)
+
+    def __contains__(self, path: str) -> bool:
+        if path in self._exact:
+            return True
+        return bool(self._prefixes) and path.startswith(self._prefixes) and _is_plain(path)
+
+
+def _is_plain(path: str) -> bool:
+    """No empty segment, no dot segment, no backslash: every router reads it alike."""
+    return (
+        "//" not in path
+        and "\\" not in path
+        and "/./" not in path
+        and "/../" not in path
+        and not path.endswith(("/.", "/.."))
+    )

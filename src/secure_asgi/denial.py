@@ -1,0 +1,156 @@
+"""Answers a layer gives in the application's stead: values, with no ASGI in them.
+
+``Denial`` becomes an RFC 9457 problem (see ``flow.refuse``); ``Reply`` runs an ASGI app of the layer's own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from ._asgi import ASGIApp
+
+TITLES: Mapping[int, str] = MappingProxyType(
+    {
+        # Typed out: http.HTTPStatus changed its phrases for 413 and 422 between Python versions.
+        308: "Permanent Redirect",
+        400: "Bad Request",
+        401: "Unauthorized",
+        403: "Forbidden",
+        404: "Not Found",
+        405: "Method Not Allowed",
+        406: "Not Acceptable",
+        408: "Request Timeout",
+        409: "Conflict",
+        410: "Gone",
+        411: "Length Required",
+        413: "Content Too Large",
+        414: "URI Too Long",
+        415: "Unsupported Media Type",
+        421: "Misdirected Request",
+        422: "Unprocessable Content",
+        425: "Too Early",
+        426: "Upgrade Required",
+        428: "Precondition Required",
+        429: "Too Many Requests",
+        431: "Request Header Fields Too Large",
+        500: "Internal Server Error",
+        501: "Not Implemented",
+        503: "Service Unavailable",
+        504: "Gateway Timeout",
+    }
+)
+
+
+class Reason(StrEnum):
+    """Why a request was refused: stable codes, the same in the audit log, in metrics and in tests.
+
+    Closed: other people's layers use codes of their own with a dot in them (``"acme.blocked"``).
+    """
+
+    # trusted_proxy
+    FORWARDED_MALFORMED = "forwarded_malformed"
+    FORWARDED_TOO_LONG = "forwarded_too_long"
+    PEER_REWRITTEN = "peer_rewritten"
+    # trusted_host
+    HOST_MISSING = "host_missing"
+    HOST_AMBIGUOUS = "host_ambiguous"
+    HOST_MALFORMED = "host_malformed"
+    HOST_UNKNOWN = "host_unknown"
+    # https_redirect
+    PLAINTEXT = "plaintext"
+    PLAINTEXT_REDIRECTED = "plaintext_redirected"
+    # rate_limit
+    RATE_LIMITED = "rate_limited"
+    # mutual_tls
+    TLS_UNKNOWN = "tls_unknown"
+    CERTIFICATE_MISSING = "certificate_missing"
+    CERTIFICATE_UNVERIFIED = "certificate_unverified"
+    CERTIFICATE_MALFORMED = "certificate_malformed"
+    CERTIFICATE_EXPIRED = "certificate_expired"
+    CERTIFICATE_NOT_YET_VALID = "certificate_not_yet_valid"
+    CERTIFICATE_NOT_ALLOWED = "certificate_not_allowed"
+    # bearer
+    TOKEN_MISSING = "token_missing"
+    CREDENTIALS_AMBIGUOUS = "credentials_ambiguous"
+    CREDENTIALS_MALFORMED = "credentials_malformed"
+    TOKEN_TOO_LARGE = "token_too_large"
+    TOKEN_MALFORMED = "token_malformed"
+    TOKEN_HEADER_INVALID = "token_header_invalid"
+    TOKEN_CRITICAL_HEADER = "token_critical_header"
+    TOKEN_TYPE_WRONG = "token_type_wrong"
+    TOKEN_ALGORITHM_REFUSED = "token_algorithm_refused"
+    TOKEN_KEY_UNKNOWN = "token_key_unknown"
+    TOKEN_KEY_MISMATCH = "token_key_mismatch"
+    TOKEN_SIGNATURE_INVALID = "token_signature_invalid"
+    TOKEN_CLAIM_MISSING = "token_claim_missing"
+    TOKEN_CLAIM_INVALID = "token_claim_invalid"
+    TOKEN_ISSUER_WRONG = "token_issuer_wrong"
+    TOKEN_AUDIENCE_WRONG = "token_audience_wrong"
+    TOKEN_EXPIRED = "token_expired"
+    TOKEN_NOT_YET_VALID = "token_not_yet_valid"
+    TOKEN_LIFETIME_EXCEEDED = "token_lifetime_exceeded"
+    TOKEN_BINDING_UNVERIFIED = "token_binding_unverified"
+    KEYS_UNAVAILABLE = "keys_unavailable"
+    # audit
+    AUDIT_UNAVAILABLE = "audit_unavailable"
+    # sanitized_errors, and the flow where no error layer stands outside
+    INTERNAL_ERROR = "internal_error"
+    HTTP_ERROR = "http_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """A refusal, before it has taken the shape of a response.
+
+    ``reason`` a stable code, for the audit log; it never reaches the client. ``status`` of the response.
+    ``detail`` is public: what would help an honest client. ``title`` defaults to the status phrase, as RFC 9457
+    section 4.2.1 wants for ``about:blank``. ``headers`` go out with it (a challenge, ``Retry-After``).
+    ``members`` are extension members of the problem. ``error_id`` (a UUID) is published as ``instance`` and
+    names the log record of a crash. ``note`` is private: audit log only. ``close_code`` answers a WebSocket whose
+    server cannot send a refusal as an HTTP response.
+    """
+
+    reason: str
+    status: int
+    detail: str = ""
+    title: str = ""
+    type: str = "about:blank"
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    members: Mapping[str, Any] = field(default_factory=dict)
+    error_id: str = ""
+    note: str = ""
+    close_code: int = 0
+
+    @property
+    def websocket_code(self) -> int:
+        """The close code: 1013 (try again later) for an outage, else 1008 (policy violation)."""
+        return self.close_code or (1013 if self.status == 503 else 1011 if self.status >= 500 else 1008)
+
+    def problem(self, request_id: str) -> dict[str, Any]:
+        """The RFC 9457 document, as a dictionary in its published order."""
+        document: dict[str, Any] = {
+            "type": self.type,
+            "title": self.title or TITLES.get(self.status, "Error"),
+            "status": self.status,
+        }
+        if self.detail:
+            document["detail"] = self.detail
+        if self.error_id:
+            document["instance"] = f"urn:uuid:{self.error_id}"
+        document["request_id"] = request_id
+        document.update(self.members)
+        return document
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer that is an ASGI app of the layer's own: a redirect, metadata, a health document.
+
+    With a ``reason`` it stands for a refusal (a redirect instead of the plain-text answer): it is recorded as one,
+    and shadow mode suspends it. Without one it is an ordinary answer and is given in shadow mode too.
+    """
+
+    app: ASGIApp
+    reason: str = ""

@@ -1,0 +1,237 @@
+"""One request and its response, as every layer sees it: what *we* decided about it.
+
+What the wire said (method, path, headers) stays in the scope, which each flow reads as it was handed. The exchange
+never holds the scope, a ``receive`` or a ``send``: it adds no reference cycle.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from os import urandom
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
+
+from ._asgi import Fields, RawHeaders, Scope, read_fields
+from .denial import Denial
+from .errors import ConfigurationError
+
+SCOPE_KEY = "secure_asgi"
+"""The scope's entry that holds the exchange, and the ``extensions`` entry our server hooks write the raw peer to."""
+
+Outcome = Literal["complete", "failed", "aborted", "cancelled"]
+Verdict = Literal["pass", "exempt", "deny", "reply", "shadow", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one layer decided: ``layer`` is its slot; ``reason`` is empty for a pass, ``note`` is private."""
+
+    layer: str
+    verdict: Verdict
+    reason: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerCertificate:
+    """A client certificate that was believed: the leaf's identity, parsed once.
+
+    ``der`` the leaf; ``chain`` what the peer sent after it, DER, leaf excluded; ``sha256`` of the leaf, lower-case hex;
+    ``subject`` and ``issuer`` RFC 4514 text, for showing, never for comparing; ``dns``, ``uris`` and ``emails`` the
+    subject alternative names by type. Validity times are aware, UTC.
+    """
+
+    der: bytes = field(repr=False)
+    sha256: str
+    subject: str
+    issuer: str
+    serial: int
+    not_before: datetime
+    not_after: datetime
+    dns: tuple[str, ...] = ()
+    uris: tuple[str, ...] = ()
+    emails: tuple[str, ...] = ()
+    chain: tuple[bytes, ...] = field(default=(), repr=False)
+
+    @property
+    def spiffe_id(self) -> str | None:
+        """The SPIFFE ID, if the certificate has exactly one URI name and it is one (X509-SVID section 2)."""
+        if len(self.uris) == 1 and self.uris[0].startswith("spiffe://"):
+            return self.uris[0]
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Who is asking, as proven by ``method``. Also a Starlette user: it is what ``request.user`` holds.
+
+    ``subject`` is unique only together with ``issuer``. ``scopes`` and ``roles`` are what the proof grants, nothing
+    inferred. ``claims`` is read-only; ``token_id`` the token's ``jti``.
+    """
+
+    subject: str
+    issuer: str = ""
+    client_id: str = ""
+    scopes: frozenset[str] = frozenset()
+    roles: frozenset[str] = frozenset()
+    claims: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    method: Literal["bearer", "dpop", "mtls", "api-key"] = "bearer"
+    token_id: str = ""
+
+    @property
+    def is_authenticated(self) -> bool:
+        return True
+
+    @property
+    def display_name(self) -> str:
+        return self.subject
+
+    @property
+    def identity(self) -> str:
+        return self.subject
+
+
+class Shadowable(Protocol):
+    """What the exchange needs of a layer to know whether its refusals are suspended today."""
+
+    mode: str
+    shadow_until: date | None
+
+
+class Exchange:
+    """State of one request, made by the first flow that meets it; ``exchange_of(connection)`` finds it.
+
+    ``client`` (an address, None when unknown or a Unix socket) and ``scheme`` are what is trusted, not what was
+    claimed: the socket's own until a layer knows better. ``peer`` is the raw socket peer if our server hook recorded
+    it. ``denial`` is the refusal that was sent; ``decisions`` what each gate decided, shadow verdicts too; ``status``
+    the one sent (101 for an accepted WebSocket); ``route`` the template, known from the response head on; ``outcome``
+    is None while the answer is under way; ``error_type`` the class name of what was raised, never the exception.
+    ``bytes_sent`` counts body bytes; ``started`` is ``time.perf_counter()``, seconds.
+    """
+
+    __slots__ = (
+        "_fields",
+        "_memo",
+        "_raw_headers",
+        "_request_id",
+        "_shadowed",
+        "bytes_sent",
+        "client",
+        "client_request_id",
+        "decisions",
+        "denial",
+        "error_layers",
+        "error_type",
+        "head_left",
+        "outcome",
+        "peer",
+        "peer_certificate",
+        "principal",
+        "route",
+        "scheme",
+        "started",
+        "status",
+    )
+
+    def __init__(self, scope: Scope) -> None:
+        self.started = time.perf_counter()
+        recorded = (scope.get("extensions") or {}).get(SCOPE_KEY)
+        self.peer: tuple[str, int] | None = recorded.get("peer") if recorded else None
+        # Where the hook recorded the socket's peer, scope["client"] may already be what a header claimed.
+        client = self.peer if recorded else scope.get("client")
+        self.client: str | None = (client[0] or None) if client else None
+        self.scheme: str = scope.get("scheme") or ("ws" if scope["type"] == "websocket" else "http")
+        self.client_request_id: str = ""
+        self.peer_certificate: PeerCertificate | None = None
+        self.principal: Principal | None = None
+        self.denial: Denial | None = None
+        self.decisions: list[Decision] = []
+        self.status: int | None = None
+        self.route: str | None = None
+        self.outcome: Outcome | None = None
+        self.error_type: str = ""
+        self.bytes_sent: int = 0
+        self.head_left: bool = False
+        self.error_layers: int = 0
+        self._request_id: str = ""
+        self._memo: dict[Any, Any] | None = None
+        self._raw_headers: RawHeaders | None = None
+        self._fields: Fields = {}
+        self._shadowed: dict[Shadowable, bool] | None = None
+
+    @property
+    def is_secure(self) -> bool:
+        """The client's own connection was TLS, as far as we trust what says so."""
+        return self.scheme in ("https", "wss")
+
+    @property
+    def request_id(self) -> str:
+        """The id under which this request is known, a UUID unless a trusted proxy gave one (RID-1)."""
+        if not self._request_id:
+            self._request_id = new_uuid()
+        return self._request_id
+
+    @request_id.setter
+    def request_id(self, value: str) -> None:
+        self._request_id = value
+
+    @property
+    def memo(self) -> dict[Any, Any]:
+        """What a layer must remember for its own stamp or end, by layer. Never put the scope in it."""
+        if self._memo is None:
+            self._memo = {}
+        return self._memo
+
+    def fields(self, scope: Scope) -> Fields:
+        """The request's header fields, read once per flow and again when a layer has replaced the list."""
+        raw: RawHeaders = scope["headers"]
+        if raw is not self._raw_headers:
+            self._fields = read_fields(raw)
+            self._raw_headers = raw
+        return self._fields
+
+    def forget_fields(self) -> None:
+        """Called by each flow as it begins: what stands outside it may have edited the list in place."""
+        self._raw_headers = None
+
+    def shadowed(self, layer: Shadowable) -> bool:
+        """The layer's refusals are recorded and not sent. Decided once per request: midnight cannot split it."""
+        if layer.mode == "enforce":
+            return False
+        if self._shadowed is None:
+            self._shadowed = {}
+        known = self._shadowed.get(layer)
+        if known is None:
+            known = layer.shadow_until is None or today() <= layer.shadow_until
+            self._shadowed[layer] = known
+        return known
+
+    def record(self, layer: str, verdict: Verdict, reason: str = "", note: str = "") -> None:
+        self.decisions.append(Decision(layer, verdict, reason, note))
+
+
+def exchange_of(connection: Mapping[str, Any]) -> Exchange:
+    """The exchange of a scope, a Starlette ``Request`` or a ``WebSocket``.
+
+    Raises ``ConfigurationError`` where no layer of ours stands outside the caller.
+    """
+    try:
+        exchange: Exchange = connection[SCOPE_KEY]
+    except KeyError:
+        raise ConfigurationError(
+            "no secure_asgi layer stands outside this code: wrap the app with secure() or add one of the middlewares"
+        ) from None
+    return exchange
+
+
+def new_uuid() -> str:
+    """A random UUID (version 4) as text, at a third of ``uuid.uuid4()``'s cost."""
+    digits = urandom(16).hex()
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+
+
+def today() -> date:
+    """The UTC date, on which ``shadow_until`` turns."""
+    return datetime.now(UTC).date()

@@ -1,0 +1,737 @@
+"""``Layer``, and the flow that runs layers: nested to write, flat to run.
+
+A layer is an ordinary ASGI middleware. One that wraps another directly does not nest a second time: the two merge into
+one ``Flow``, which runs all their hooks in one pass with one ``send`` wrapper. What the pass promises is written in
+``docs/explanation/the-pass.md``; the order of blocks here is the order of a request:
+
+``Layer`` (what one writes) → ``bind`` (merging) → ``Flow`` (gates, the application, unwinding) → ``_Sender`` (the way
+out) → ``_Inbox`` (WebSocket messages in) → ``refuse`` (a denial on the wire) → ``_Lifespan``.
+"""
+
+import json
+import logging
+import weakref
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import date
+from typing import Any, ClassVar, Literal
+
+from ._asgi import ASGIApp, Message, RawHeaders, Receive, Scope, Send
+from ._paths import PathSet, route_path, route_template
+from .denial import Denial, Reason, Reply
+from .errors import ConfigurationError
+from .exchange import SCOPE_KEY, Decision, Exchange
+
+logger = logging.getLogger("secure_asgi")
+
+Answer = Denial | Reply | None
+OnRequest = Callable[[Exchange, Scope], Answer | Awaitable[Answer]]
+OnResponse = Callable[[Exchange, RawHeaders], Denial | None]
+OnError = Callable[[Exchange, Exception], Denial | None]
+OnMessage = Callable[[Exchange, Message], Denial | Awaitable[Denial | None] | None]
+OnSent = Callable[[Exchange], None]
+OnEnd = Callable[[Exchange], Awaitable[None] | None]
+
+INTERNAL_ERROR = Denial(Reason.INTERNAL_ERROR, 500, "The request could not be processed.")
+
+
+class Layer:
+    """Base of every middleware: subclass it, override the hooks that are needed, and nothing else costs anything.
+
+    ``name`` is the layer's name in decisions and in the order; ``repeatable`` allows two of one slot in a flow.
+    ``budget`` bounds (seconds) what an awaitable from ``on_end`` may take. Options common to all gates: ``mode``
+    (``"shadow"`` records refusals without sending them, until ``shadow_until``, a UTC date included) and ``exempt``
+    (exact paths, or prefixes with a trailing slash). A subclass whose body defines ``__call__`` is a transform:
+    it never merges, and drives ``self.app`` itself.
+
+    Hooks are plain functions; ``on_request``, ``on_exempt``, ``on_message`` and ``on_end`` may return an awaitable when
+    they must wait. A layer keeps no state of one request on itself: that goes into ``exchange.memo``.
+    """
+
+    name: ClassVar[str] = "layer"
+    repeatable: ClassVar[bool] = False
+    budget: float = 0.05
+    _merges: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__call__" in cls.__dict__:
+            # Decided once, here: tracing tools patch __call__ later, and that must not change how layers compose.
+            cls._merges = False
+
+    def __init__(
+        self,
+        app: ASGIApp | None = None,
+        *,
+        mode: Literal["enforce", "shadow"] = "enforce",
+        shadow_until: date | None = None,
+        exempt: str | Iterable[str] = (),
+        place: str | None = None,
+    ) -> None:
+        if mode not in ("enforce", "shadow"):
+            raise ConfigurationError(f'mode= is "enforce" or "shadow", got {mode!r}')
+        if shadow_until is not None and (mode != "shadow" or type(shadow_until) is not date):
+            raise ConfigurationError(
+                f'shadow_until= is a datetime.date and goes with mode="shadow", got {shadow_until!r} with mode={mode!r}'
+            )
+        self.mode: str = mode
+        self.shadow_until = shadow_until
+        self.exempt = PathSet(exempt, option="exempt")
+        self.place = self.slot() if place is None else place
+        self.passed = Decision(self.place, "pass")
+        self.exempted = Decision(self.place, "exempt")
+        self.claim: Claim | None = None
+        self.app: ASGIApp | None = app
+        if app is not None and self._merges:
+            self.app = bind(app, self)
+
+    @classmethod
+    def slot(cls, **options: Any) -> str:
+        """The layer's place in the order; options may change it (a rate limit by client or by principal)."""
+        return cls.name
+
+    def on_request(self, exchange: Exchange, scope: Scope) -> Answer | Awaitable[Answer]:
+        """Gate: None passes, a ``Denial`` refuses, a ``Reply`` answers."""
+        return None
+
+    def on_exempt(self, exchange: Exchange, scope: Scope) -> Answer | Awaitable[Answer]:
+        """Instead of ``on_request`` on an exempt path."""
+        return None
+
+    def on_response(self, exchange: Exchange, headers: RawHeaders) -> Denial | None:
+        """Stamp: edits the response head in place; names are lower-case."""
+        return None
+
+    def on_message(self, exchange: Exchange, message: Message) -> Denial | Awaitable[Denial | None] | None:
+        """Gate on an inbound WebSocket message; a ``Denial`` closes the connection."""
+        return None
+
+    def on_error(self, exchange: Exchange, error: Exception) -> Denial | None:
+        """Envelope: answers an exception from further in, while no response head has left."""
+        return None
+
+    def on_sent(self, exchange: Exchange) -> None:
+        """Envelope: once, before the last message of the answer is handed on."""
+
+    def on_end(self, exchange: Exchange) -> Awaitable[None] | None:
+        """Envelope: once, when everything further in has ended, however it ended."""
+        return None
+
+    async def on_startup(self, scope: Scope) -> None:
+        """Resource: opens; ``scope["app"]`` is the application with its routes. Raising fails the start-up."""
+
+    async def on_shutdown(self) -> None:
+        """Resource: closes what ``on_startup`` or first use has opened."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.app is None:
+            raise ConfigurationError(f"{type(self).__name__} wraps no application: give it one as its first argument")
+        await self.app(scope, receive, send)
+
+
+class Claim:
+    """One ``secure()`` or ``secure_stack()`` result serves one application: who came first has it."""
+
+    __slots__ = ("_owner",)
+
+    def __init__(self) -> None:
+        self._owner: Callable[[], Any] | None = None
+
+    def take(self, app: Any) -> None:
+        owner = self._owner() if self._owner is not None else None
+        if owner is None:
+            self._owner = weakref.ref(app)
+        elif owner is not app:
+            raise ConfigurationError(
+                "one secure_stack() result serves one application, and this one already serves another: "
+                "call secure_stack() again for the second"
+            )
+
+
+def bind(app: ASGIApp, layer: Layer) -> "Flow":
+    """A flow of ``layer`` around ``app``; merged with the flow that ``app`` already is, if it is one."""
+    inner: Any = app
+    if isinstance(inner, Layer) and inner._merges and inner.app is not None:
+        inner = inner.app
+    if isinstance(inner, Flow):
+        return Flow(inner.app, (layer, *inner.layers))
+    return Flow(app, (layer,))
+
+
+def _overrides(layer: Layer, hook: str) -> bool:
+    return getattr(type(layer), hook) is not getattr(Layer, hook)
+
+
+class Flow:
+    """Layers, outermost first, run as one pass around an application. Made by ``bind``, not by hand."""
+
+    def __init__(self, app: ASGIApp, layers: tuple[Layer, ...]) -> None:
+        self.app = app
+        self.layers = layers
+        self._innermost = len(layers) - 1
+        self._refuse_two_of_one_place()
+        # Indexed by depth: what is met on the way out from there, innermost first.
+        self.stamps = self._outward("on_response")
+        self.sent = self._outward("on_sent")
+        self._gates = tuple(
+            (
+                index,
+                layer,
+                layer.on_request if _overrides(layer, "on_request") else None,
+                layer.on_exempt if _overrides(layer, "on_exempt") else None,
+            )
+            for index, layer in enumerate(layers)
+            if _overrides(layer, "on_request") or _overrides(layer, "on_exempt")
+        )
+        self._unwinding = tuple(
+            (
+                index,
+                layer,
+                layer.on_error if _overrides(layer, "on_error") else None,
+                layer.on_end if _overrides(layer, "on_end") else None,
+            )
+            for index, layer in reversed(tuple(enumerate(layers)))
+            if _overrides(layer, "on_error") or _overrides(layer, "on_end")
+        )
+        self._error_layers = tuple(index for index, _, on_error, _ in self._unwinding if on_error is not None)
+        self._inbound = tuple(
+            (index, layer, layer.on_message) for index, layer in enumerate(layers) if _overrides(layer, "on_message")
+        )
+        self._resources = tuple(
+            layer for layer in layers if _overrides(layer, "on_startup") or _overrides(layer, "on_shutdown")
+        )
+        self._claims = {layer.claim for layer in layers if layer.claim is not None}
+
+    def _refuse_two_of_one_place(self) -> None:
+        seen: set[str] = set()
+        for layer in self.layers:
+            if layer.place in seen and not layer.repeatable:
+                raise ConfigurationError(
+                    f"two layers of the kind {layer.place!r} wrap one application: "
+                    f"keep one {type(layer).__name__}, with the options of both"
+                )
+            seen.add(layer.place)
+
+    def _outward(self, hook: str) -> tuple[tuple[tuple[int, Layer, Any], ...], ...]:
+        """Per depth, the layers from there outwards that override ``hook``. The last entry, ``[-1]``, is "none"."""
+        found: list[tuple[int, Layer, Any]] = []
+        outward: list[tuple[tuple[int, Layer, Any], ...]] = []
+        for index, layer in enumerate(self.layers):
+            if _overrides(layer, hook):
+                found.insert(0, (index, layer, getattr(layer, hook)))
+            outward.append(tuple(found))
+        return (*outward, ())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind != "http" and kind != "websocket":
+            return await self._other(kind, scope, receive, send)
+        if self._claims:
+            self._take_claims(scope)
+        caller = scope
+        exchange: Exchange | None = scope.get(SCOPE_KEY)
+        is_first = exchange is None
+        if exchange is None:
+            scope = dict(scope)
+            if type(scope["headers"]) is not list:
+                scope["headers"] = list(scope["headers"])
+            scope[SCOPE_KEY] = exchange = Exchange(scope)
+        else:
+            exchange.forget_fields()
+        sender = _Sender(self, exchange, scope, send, is_first)
+        inbox: _Inbox | None = None
+        entered = -1
+        in_gates = True
+        try:
+            for index, layer, on_request, on_exempt in self._gates:
+                entered = index
+                if layer.exempt and route_path(scope) in layer.exempt:
+                    hook, decision = on_exempt, layer.exempted
+                else:
+                    hook, decision = on_request, layer.passed
+                answer: Answer = None
+                if hook is not None:
+                    try:
+                        said = hook(exchange, scope)
+                        answer = said if said is None or isinstance(said, (Denial, Reply)) else await said
+                    except Exception as crash:
+                        if not _survives(exchange, layer, crash):
+                            raise
+                        continue
+                if answer is None:
+                    exchange.decisions.append(decision)
+                elif not _suspended(exchange, layer, answer):
+                    sender.leave_from(index)
+                    if isinstance(answer, Reply):
+                        await answer.app(scope, receive, sender)
+                    else:
+                        exchange.denial = answer
+                        await refuse(answer, exchange, scope, receive, sender)
+                    break
+            else:
+                entered = self._innermost
+                sender.leave_from(entered)
+                in_gates = False
+                exchange.error_layers += len(self._error_layers)
+                if self._inbound and kind == "websocket":
+                    receive = inbox = _Inbox(self._inbound, exchange, scope, sender, receive)
+                await self.app(scope, receive, sender)
+                if inbox is not None and inbox.error is not None:
+                    # The layers inside the one that raised have ended well: only from it outwards is it an error.
+                    await self._end(exchange, inbox.failed_at + 1, entered)
+                    entered = inbox.failed_at
+                    raise inbox.error
+        except BaseException as error:
+            is_error = _note_failure(exchange, sender, error)
+            if in_gates and is_error and not self._is_guarded(exchange, entered) and not sender.head_left:
+                sender.leave_from(entered)
+                await _answer(INTERNAL_ERROR, exchange, scope, sender)
+            if not await self._unwind(exchange, scope, sender, entered, error if is_error else None):
+                raise
+        else:
+            if not sender.done:
+                _note_unfinished(exchange, sender, kind)
+            await self._end(exchange, 0, entered)
+        finally:
+            if not in_gates:
+                exchange.error_layers -= len(self._error_layers)
+            if inbox is not None:
+                inbox.error = None
+            if is_first:
+                # For whoever stands outside: tracing and access logs look for the route in their own scope.
+                for key in ("route", "endpoint", "path_params"):
+                    if key in scope:
+                        caller[key] = scope[key]
+
+    async def _other(self, kind: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if kind != "lifespan":
+            raise RuntimeError(f"secure_asgi does not know the scope type {kind!r} and lets nothing unknown pass")
+        if self._resources or self._claims:
+            await _Lifespan(self.app, self._resources, self._take_claims).run(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def _take_claims(self, scope: Scope) -> None:
+        app = scope.get("app")
+        if app is not None:
+            for claim in self._claims:
+                claim.take(app)
+
+    def _is_guarded(self, exchange: Exchange, entered: int) -> bool:
+        """An error layer stands outside the layer ``entered``: here, or in a flow further out."""
+        return exchange.error_layers > 0 or any(index <= entered for index in self._error_layers)
+
+    async def _unwind(
+        self, exchange: Exchange, scope: Scope, sender: "_Sender", entered: int, error: BaseException | None
+    ) -> bool:
+        """Innermost first, each layer's ``on_error``, then its ``on_end``. True if the error was answered for good."""
+        is_handled = False
+        for index, layer, on_error, on_end in self._unwinding:
+            if index > entered:
+                continue
+            is_open = not (is_handled or sender.head_left or exchange.head_left)
+            if on_error is not None and isinstance(error, Exception) and is_open:
+                try:
+                    denial = on_error(exchange, error)
+                except Exception as crash:
+                    _record_crash(exchange, layer, "on_error", crash)
+                    denial = None
+                if denial is not None:
+                    sender.leave_from(index)
+                    # Below 500 the error was an answer in disguise; from 500 on it goes outward, to the server's log.
+                    is_handled = denial.status < 500
+                    if is_handled:
+                        exchange.outcome = None
+                    await _answer(denial, exchange, scope, sender)
+            if on_end is not None:
+                await _run_end(exchange, layer, on_end)
+        return is_handled
+
+    async def _end(self, exchange: Exchange, outermost: int, innermost: int) -> None:
+        for index, layer, _, on_end in self._unwinding:
+            if on_end is not None and outermost <= index <= innermost:
+                await _run_end(exchange, layer, on_end)
+
+
+def _survives(exchange: Exchange, layer: Layer, crash: Exception) -> bool:
+    """Record a gate that raised; True in shadow mode, where even that must not stop a request."""
+    is_shadowed = exchange.shadowed(layer)
+    exchange.record(layer.place, "shadow" if is_shadowed else "error", Reason.INTERNAL_ERROR, type(crash).__name__)
+    return is_shadowed
+
+
+def _suspended(exchange: Exchange, layer: Layer, answer: Denial | Reply) -> bool:
+    """Record what a layer said; True if shadow mode keeps it from being sent."""
+    is_denial = isinstance(answer, Denial)
+    note = answer.note if isinstance(answer, Denial) else ""
+    if answer.reason and exchange.shadowed(layer):
+        exchange.record(layer.place, "shadow", answer.reason, note)
+        return True
+    exchange.record(layer.place, "deny" if is_denial else "reply", answer.reason, note)
+    return False
+
+
+def _note_failure(exchange: Exchange, sender: "_Sender", error: BaseException) -> bool:
+    """Whether ``error`` is one to answer: disconnects and cancellation are endings."""
+    is_exception = isinstance(error, Exception)
+    is_error = is_exception and not _is_ending(error)
+    exchange.error_type = type(error).__name__
+    if not sender.done:
+        exchange.outcome = "failed" if is_error else "aborted" if is_exception else "cancelled"
+    return is_error
+
+
+def _note_unfinished(exchange: Exchange, sender: "_Sender", kind: str) -> None:
+    """The application returned without its last message: fine on an accepted WebSocket, a cut on HTTP."""
+    if kind == "http" or not sender.head_left:
+        exchange.outcome = "aborted"
+    elif exchange.outcome is None:
+        exchange.outcome = "complete"
+
+
+def _is_ending(error: BaseException) -> bool:
+    """The peer went away. By name: Starlette's classes need not be imported to recognise what nobody has raised."""
+    return any(base.__name__ in ("WebSocketDisconnect", "ClientDisconnect") for base in type(error).__mro__)
+
+
+async def _answer(denial: Denial, exchange: Exchange, scope: Scope, sender: "_Sender") -> None:
+    """Refuse in the middle of unwinding, where a client that went away is no second error."""
+    exchange.denial = denial
+    try:
+        await refuse(denial, exchange, scope, None, sender)
+    except OSError:
+        exchange.outcome = "aborted"
+
+
+async def _run_end(exchange: Exchange, layer: Layer, on_end: OnEnd) -> None:
+    try:
+        waiting = on_end(exchange)
+        if waiting is not None:
+            import anyio  # only here: a flow whose layers never wait at the end never loads it
+
+            with anyio.fail_after(layer.budget, shield=True):
+                await waiting
+    except Exception as crash:
+        _record_crash(exchange, layer, "on_end", crash)
+
+
+def _record_crash(exchange: Exchange, layer: Layer, hook: str, crash: Exception) -> None:
+    """A hook that may not stop the answer has failed: silent to the client, on record for us."""
+    exchange.record(layer.place, "error", Reason.INTERNAL_ERROR, f"{hook}: {type(crash).__name__}")
+    logger.error("%s of %s failed", hook, layer.place, exc_info=crash)
+
+
+_HEADS = frozenset(("http.response.start", "websocket.accept", "websocket.http.response.start"))
+
+
+def _is_last(kind: str, message: Message, has_trailers: bool) -> bool:
+    """The message that ends an answer."""
+    match kind:
+        case "http.response.body" | "http.response.zerocopysend":
+            return not message.get("more_body", False) and not has_trailers
+        case "http.response.trailers":
+            return not message.get("more_trailers", False)
+        case "http.response.pathsend":
+            return not has_trailers
+        case "websocket.http.response.body":
+            return not message.get("more_body", False)
+        case _:
+            return kind == "websocket.close"
+
+
+class _Sender:
+    """The flow's ``send``: stamps the head, notices the end, and drops what comes after a refusal.
+
+    Not a coroutine function: it returns the server's own awaitable, so a body chunk costs no coroutine more.
+    It may hold the scope, because nothing in the scope leads back to it.
+    """
+
+    __slots__ = (
+        "_exchange",
+        "_flow",
+        "_has_trailers",
+        "_is_first",
+        "_muted_by",
+        "_scope",
+        "_send",
+        "_sent_from",
+        "_stamps_from",
+        "done",
+        "head_left",
+    )
+
+    def __init__(self, flow: Flow, exchange: Exchange, scope: Scope, send: Send, is_first: bool) -> None:
+        self._flow = flow
+        self._exchange = exchange
+        self._scope = scope
+        self._send = send
+        self._is_first = is_first
+        self._has_trailers = False
+        self._muted_by: int | None = None
+        self._stamps_from = self._sent_from = -1
+        self.head_left = False
+        self.done = False
+
+    def leave_from(self, depth: int) -> None:
+        """What is sent from now on comes from layer ``depth``, and meets the layers from there outwards."""
+        self._stamps_from = self._sent_from = depth
+
+    def __call__(self, message: Message) -> Awaitable[None]:
+        kind: str = message["type"]
+        if self._muted_by is not None:
+            return self._drop(kind, message)
+        if kind == "http.response.body":  # first: the only message there are many of
+            if self._is_first:
+                self._exchange.bytes_sent += len(message.get("body", b""))
+            if not message.get("more_body", False) and not self._has_trailers:
+                self._finish(-1)
+        elif kind in _HEADS:
+            return self._stamp_and_send(kind, message)
+        elif _is_last(kind, message, self._has_trailers):
+            if kind == "websocket.close" and not self.head_left:
+                self._note_head(403)  # what a server answers to a handshake that is closed
+            self._finish(-1)
+        return self._send(message)
+
+    def _note_head(self, status: int) -> None:
+        exchange = self._exchange
+        exchange.status = status
+        if exchange.route is None:
+            exchange.route = route_template(self._scope)
+        self.head_left = True
+        if self._is_first:
+            exchange.head_left = True
+
+    def _stamp_and_send(self, kind: str, message: Message) -> Awaitable[None]:
+        exchange = self._exchange
+        self._note_head(101 if kind == "websocket.accept" else message["status"])
+        self._has_trailers = message.get("trailers", False)
+        headers = [(name.lower(), value) for name, value in message.get("headers") or ()]
+        for index, layer, on_response in self._flow.stamps[self._stamps_from]:
+            try:
+                denial = on_response(exchange, headers)
+            except Exception as crash:
+                _record_crash(exchange, layer, "on_response", crash)
+                continue
+            if denial is not None:
+                return self._replace(index, denial)
+        return self._send({**message, "headers": headers})
+
+    def _finish(self, outside: int) -> None:
+        """The last message is about to leave: ``on_sent`` of the layers inside ``outside``."""
+        self.done = True
+        exchange = self._exchange
+        if exchange.outcome is None:
+            exchange.outcome = "complete"
+        for index, layer, on_sent in self._flow.sent[self._sent_from]:
+            if index > outside:
+                try:
+                    on_sent(exchange)
+                except Exception as crash:
+                    _record_crash(exchange, layer, "on_sent", crash)
+
+    def _mute(self, index: int) -> "_Sender":
+        """Layer ``index`` takes the answer over: the way out for it, and nothing more for those further in."""
+        own = _Sender(self._flow, self._exchange, self._scope, self._send, self._is_first)
+        own._sent_from = index
+        own.head_left = self.head_left
+        self._muted_by = index
+        self.head_left = True
+        return own
+
+    async def _replace(self, index: int, denial: Denial) -> None:
+        """Layer ``index`` will not have this head: its refusal goes out instead, from outside itself."""
+        own = self._mute(index)
+        own._stamps_from = index - 1
+        exchange = self._exchange
+        exchange.denial = denial
+        if exchange.outcome is None and denial.status >= 500:
+            exchange.outcome = "failed"
+        await refuse(denial, exchange, self._scope, None, own)
+
+    async def close(self, index: int, code: int) -> None:
+        """Layer ``index`` closes an open WebSocket, unless the application has done so already."""
+        if not self.done:
+            await self._mute(index)({"type": "websocket.close", "code": code, "reason": ""})
+
+    def _drop(self, kind: str, message: Message) -> Awaitable[None]:
+        """Said to nobody; but the layers between the application and the one that answered learn of its end."""
+        if not self.done and self._muted_by is not None and _is_last(kind, message, False):
+            self._finish(self._muted_by)
+        return _nothing()
+
+
+async def _nothing() -> None:
+    pass
+
+
+class _Inbox:
+    """The ``receive`` of a WebSocket some layer listens to; after a refusal the application hears of a disconnect."""
+
+    __slots__ = ("_code", "_exchange", "_hooks", "_receive", "_sender", "error", "failed_at")
+
+    def __init__(
+        self,
+        inbound: tuple[tuple[int, Layer, OnMessage], ...],
+        exchange: Exchange,
+        scope: Scope,
+        sender: _Sender,
+        receive: Receive,
+    ) -> None:
+        path = route_path(scope)
+        self._hooks = [hook for hook in inbound if path not in hook[1].exempt]
+        self._exchange = exchange
+        self._sender = sender
+        self._receive = receive
+        self._code = 0
+        self.error: Exception | None = None
+        self.failed_at = -1
+
+    async def __call__(self) -> Message:
+        if self._code:
+            return self._goodbye()
+        message = await self._receive()
+        if message["type"] != "websocket.receive":
+            return message
+        exchange = self._exchange
+        for index, layer, on_message in self._hooks:
+            try:
+                said = on_message(exchange, message)
+                denial = said if said is None or isinstance(said, Denial) else await said
+            except Exception as crash:
+                if _survives(exchange, layer, crash):
+                    continue
+                self.error, self.failed_at = crash, index
+                exchange.outcome = "failed"
+                denial = INTERNAL_ERROR
+            else:
+                if denial is None or _suspended(exchange, layer, denial):
+                    continue
+            exchange.denial = denial
+            self._code = denial.websocket_code
+            await self._sender.close(index, self._code)
+            return self._goodbye()
+        return message
+
+    def _goodbye(self) -> Message:
+        return {"type": "websocket.disconnect", "code": self._code, "reason": ""}
+
+
+async def refuse(denial: Denial, exchange: Exchange, scope: Scope, receive: Receive | None, send: Send) -> None:
+    """Put a denial on the wire, the one way there is: an RFC 9457 problem, never cacheable.
+
+    On a WebSocket it waits for ``websocket.connect`` (if given a ``receive``: without one, the application has begun),
+    then answers as HTTP where the server can, and closes with the denial's code where it cannot.
+    """
+    prefix = ""
+    if scope["type"] == "websocket":
+        if receive is not None and (await receive())["type"] != "websocket.connect":
+            return
+        if "websocket.http.response" not in (scope.get("extensions") or {}):
+            await send(
+                {"type": "websocket.close", "code": denial.websocket_code, "reason": denial.problem("")["title"]}
+            )
+            return
+        prefix = "websocket."
+    body = json.dumps(denial.problem(exchange.request_id), separators=(",", ":")).encode()
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+        *denial.headers,
+    ]
+    await send({"type": prefix + "http.response.start", "status": denial.status, "headers": headers})
+    # HEAD is answered as GET would be, without the content (RFC 9110 section 9.3.2).
+    await send({"type": prefix + "http.response.body", "body": b"" if scope.get("method") == "HEAD" else body})
+
+
+class _Lifespan:
+    """Opens the layers' resources before the application starts, closes them after it has stopped.
+
+    An application that rejects lifespan does not keep them closed: then the protocol is completed for it.
+    """
+
+    __slots__ = ("_app", "_opened", "_resources", "_state", "_take_claims")
+
+    def __init__(self, app: ASGIApp, resources: tuple[Layer, ...], take_claims: Callable[[Scope], None]) -> None:
+        self._app = app
+        self._resources = resources
+        self._take_claims = take_claims
+        self._opened: list[Layer] = []
+        self._state: Literal["", "started", "failed", "stopped"] = ""
+
+    async def run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        startup: Message | None = await receive()
+        problem = await self._open(scope)
+        if problem:
+            await send({"type": "lifespan.startup.failed", "message": problem})
+            return
+
+        async def replay() -> Message:
+            nonlocal startup
+            message, startup = startup, None
+            return await receive() if message is None else message
+
+        async def relay(message: Message) -> None:
+            await send(await self._heed(message))
+
+        try:
+            try:
+                await self._app(scope, replay, relay)
+            except Exception:
+                if self._state:
+                    raise
+                logger.info("the application takes no part in lifespan: completed in its stead")
+            if not self._state:
+                await relay({"type": "lifespan.startup.complete"})
+                await receive()
+                await relay({"type": "lifespan.shutdown.complete"})
+        finally:
+            await self._close()
+
+    async def _open(self, scope: Scope) -> str:
+        """Outermost first. Returns what went wrong, for the server's log."""
+        try:
+            self._take_claims(scope)
+            for layer in self._resources:
+                await layer.on_startup({**scope, "app": scope.get("app") or _with_routes(self._app)})
+                self._opened.append(layer)
+        except Exception as error:
+            logger.error("start-up failed", exc_info=error)
+            await self._close()
+            return f"{type(error).__name__}: {error}"
+        return ""
+
+    async def _heed(self, message: Message) -> Message:
+        """Follow what the application says of itself; our resources close before the server hears it has stopped."""
+        kind = message["type"]
+        if kind == "lifespan.startup.complete":
+            self._state = "started"
+        elif kind == "lifespan.startup.failed":
+            self._state = "failed"
+            await self._close()
+        elif kind in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+            self._state = "stopped"
+            problem = await self._close()
+            if problem and kind == "lifespan.shutdown.complete":
+                return {"type": "lifespan.shutdown.failed", "message": problem}
+        return message
+
+    async def _close(self) -> str:
+        """Innermost first, each one whatever became of the others."""
+        problem = ""
+        while self._opened:
+            layer = self._opened.pop()
+            try:
+                await layer.on_shutdown()
+            except Exception as error:
+                logger.error("on_shutdown of %s failed", layer.place, exc_info=error)
+                problem = problem or f"{layer.place}: {type(error).__name__}: {error}"
+        return problem
+
+
+def _with_routes(app: Any) -> Any:
+    """The application inside foreign middlewares, as far as they keep it in ``app``."""
+    inner = app
+    while not hasattr(inner, "routes") and hasattr(inner, "app"):
+        inner = inner.app
+    return inner if hasattr(inner, "routes") else app
