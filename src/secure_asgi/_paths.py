@@ -5,6 +5,9 @@ from collections.abc import Iterable
 from ._asgi import Scope
 from .errors import ConfigurationError
 
+FASTAPI_DOCS = ("/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json")
+"""Where FastAPI serves its documentation unless told otherwise."""
+
 
 def route_path(scope: Scope) -> str:
     """The path below ``root_path``: what Starlette's router matches, inside a ``Mount`` too."""

@@ -50,13 +50,13 @@ class Layer:
     name: ClassVar[str] = "layer"
     repeatable: ClassVar[bool] = False
     budget: float = 0.05
-    _merges: ClassVar[bool] = True
+    merges: ClassVar[bool] = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__call__" in cls.__dict__:
             # Decided once, here: tracing tools patch __call__ later, and that must not change how layers compose.
-            cls._merges = False
+            cls.merges = False
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Layer:
         self.exempted = Decision(self.place, "exempt")
         self.claim: Claim | None = None
         self.app: ASGIApp | None = app
-        if app is not None and self._merges:
+        if app is not None and self.merges:
             self.app = bind(app, self)
 
     @classmethod
@@ -150,7 +150,7 @@ class Claim:
 def bind(app: ASGIApp, layer: Layer) -> "Flow":
     """A flow of ``layer`` around ``app``; merged with the flow that ``app`` already is, if it is one."""
     inner: Any = app
-    if isinstance(inner, Layer) and inner._merges and inner.app is not None:
+    if isinstance(inner, Layer) and inner.merges and inner.app is not None:
         inner = inner.app
     if isinstance(inner, Flow):
         return Flow(inner.app, (layer, *inner.layers))
