@@ -176,6 +176,7 @@ class Flow:
             (
                 index,
                 layer,
+                layer.exempt or None,
                 layer.on_request if _overrides(layer, "on_request") else None,
                 layer.on_exempt if _overrides(layer, "on_exempt") else None,
             )
@@ -191,6 +192,9 @@ class Flow:
             )
             for index, layer in reversed(tuple(enumerate(layers)))
             if _overrides(layer, "on_error") or _overrides(layer, "on_end")
+        )
+        self._endings = tuple(
+            (index, layer, on_end) for index, layer, _, on_end in self._unwinding if on_end is not None
         )
         self._error_layers = tuple(index for index, _, on_error, _ in self._unwinding if on_error is not None)
         self._inbound = tuple(
@@ -242,9 +246,9 @@ class Flow:
         entered = -1
         in_gates = True
         try:
-            for index, layer, on_request, on_exempt in self._gates:
+            for index, layer, exempt, on_request, on_exempt in self._gates:
                 entered = index
-                if layer.exempt and route_path(scope) in layer.exempt:
+                if exempt is not None and route_path(scope) in exempt:
                     hook, decision = on_exempt, layer.exempted
                 else:
                     hook, decision = on_request, layer.passed
@@ -347,8 +351,8 @@ class Flow:
         return is_handled
 
     async def _end(self, exchange: Exchange, outermost: int, innermost: int) -> None:
-        for index, layer, _, on_end in self._unwinding:
-            if on_end is not None and outermost <= index <= innermost:
+        for index, layer, on_end in self._endings:
+            if outermost <= index <= innermost:
                 await _run_end(exchange, layer, on_end)
 
 
