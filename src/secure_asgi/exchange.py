@@ -104,7 +104,7 @@ class Exchange:
 
     ``client`` (an address, None when unknown or a Unix socket) and ``scheme`` are what is trusted, not what was
     claimed: the socket's own until a layer knows better. ``peer`` is the raw socket peer if our server hook recorded
-    it. ``client_request_id`` is the X-Request-ID that was not believed, escaped. ``host`` is the one TrustedHost passed,
+    it. ``client_request_id`` is an X-Request-ID that was not believed, escaped. ``host`` is what TrustedHost passed,
     lower-case and without a port, else empty. ``denial`` is the refusal that was sent; ``decisions`` what each gate
     decided, shadow verdicts too; ``status`` the one sent (101 for an accepted WebSocket); ``route`` the template, known
     from the response head on; ``outcome`` is None while the answer is under way; ``error_type`` the class name of what
