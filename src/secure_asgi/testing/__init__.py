@@ -1,0 +1,5 @@
+"""What a user needs to test an application that is protected by this library."""
+
+from .certificates import issue_certificate
+
+__all__ = ["issue_certificate"]
