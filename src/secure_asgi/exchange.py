@@ -183,6 +183,11 @@ class Exchange:
     def request_id(self, value: str) -> None:
         self._request_id = value
 
+    def echo_request_id(self, headers: RawHeaders) -> None:
+        """Tell the client the id its request is known under, unless the application has told it one (RID-1)."""
+        if all(name != b"x-request-id" for name, _ in headers):
+            headers.append((b"x-request-id", self.request_id.encode()))
+
     @property
     def memo(self) -> dict[Any, Any]:
         """What a layer must remember for its own stamp or end, by layer. Never put the scope in it."""

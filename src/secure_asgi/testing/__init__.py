@@ -1,5 +1,6 @@
 """What a user needs to test an application that is protected by this library."""
 
+from .audit import recorded_audit
 from .certificates import issue_certificate
 
-__all__ = ["issue_certificate"]
+__all__ = ["issue_certificate", "recorded_audit"]

@@ -132,8 +132,7 @@ class TrustedProxyMiddleware(Layer):
         self.on_request(exchange, scope)
 
     def on_response(self, exchange: Exchange, headers: RawHeaders) -> None:
-        if all(name != _REQUEST_ID for name, _ in headers):
-            headers.append((_REQUEST_ID, exchange.request_id.encode()))
+        exchange.echo_request_id(headers)
 
     def _origin(self, host: str, fields: Fields) -> tuple[Origin, Denial | None]:
         peer = self._peer(host)
