@@ -155,7 +155,7 @@ def _field_name(source: str) -> bytes:
 
 def _network(text: str) -> IPv4Network | IPv6Network:
     try:
-        network = ip_network(str(text), strict=False)
+        network = ip_network(str(text).replace("%", " "), strict=False)  # a zone names a link, not a network
     except ValueError:
         raise ConfigurationError(
             f'trusted= takes networks ("10.0.0.0/8", "fd00::/8"), addresses and "unix", never a wildcard; got {text!r}'
