@@ -117,6 +117,7 @@ class Exchange:
         "_raw_headers",
         "_request_id",
         "_shadowed",
+        "awaits_connect",
         "bytes_sent",
         "client",
         "client_request_id",
@@ -161,6 +162,7 @@ class Exchange:
         self.bytes_sent: int = 0
         self.head_left: bool = False
         self.error_layers: int = 0
+        self.awaits_connect: bool = False
         self._request_id: str = ""
         self._memo: dict[Any, Any] | None = None
         self._raw_headers: RawHeaders | None = None
