@@ -78,12 +78,12 @@ class SanitizedErrorMiddleware(Layer):
     """Answers an exception from further in with a problem document, and logs it with the id the client was given.
 
     Starlette's ``HTTPException`` keeps its status and headers, and below 500 its detail, which was written for the
-    client. ``expose`` are exception classes whose text may be shown: a class, several, or ``{OutOfStock: 409}``; without
-    a status there, it is the exception's ``status_code`` if that is a 4xx, else 400. Everything else is a 500 with an
-    ``instance`` (``urn:uuid:`` of the error id); the log ``secure_asgi.errors`` has the traceback under that id, and the
-    error goes on outward, so that the server and tracing tools see it too. A 500 of the application that is no problem
-    document (Starlette's own error page) is replaced. ``types_base`` (``"https://errors.example.com/"``) names the
-    problem types instead of ``about:blank``. Raises ``ConfigurationError`` for a wrong option.
+    client. ``expose`` are exception classes whose text may be shown: a class, several, or ``{OutOfStock: 409}``; with
+    no status there, it is the exception's ``status_code`` if that is a 4xx, else 400. Everything else is a 500 with an
+    ``instance`` (``urn:uuid:`` of the error id); the log ``secure_asgi.errors`` has the traceback under that id, and
+    the error goes on outward, so that the server and tracing tools see it too. A 500 of the application that is no
+    problem document (Starlette's own error page) is replaced. ``types_base`` (``"https://errors.example.com/"``) names
+    the problem types instead of ``about:blank``. Raises ``ConfigurationError`` for a wrong option.
 
     Once a response has begun nothing can be replaced: the error goes on, and the server cuts the response off. Bodies
     are not read: an error text that the application sends itself, with another status than 500, goes out as it is.
@@ -149,8 +149,8 @@ class SanitizedErrorMiddleware(Layer):
 def problem_handlers(*, types_base: str | None = None) -> dict[Any, Callable[[Any, Any], Awaitable["Response | None"]]]:
     """Handlers for ``FastAPI(exception_handlers=...)`` or Starlette's: the framework's own errors as problems.
 
-    ``HTTPException`` of any status (404, 405 with its ``Allow``, 413 ...), and, where FastAPI is installed, its 422 with
-    a list ``errors`` that holds no submitted value; on a WebSocket it closes with 1008. ``types_base`` as in
+    ``HTTPException`` of any status (404, 405 with its ``Allow``, 413 ...), and, where FastAPI is installed, its 422
+    with a list ``errors`` that holds no submitted value; on a WebSocket it closes with 1008. ``types_base`` as in
     ``SanitizedErrorMiddleware``. There is none for ``Exception`` or 500: Starlette would run it outside all layers.
     """
     from starlette.exceptions import HTTPException

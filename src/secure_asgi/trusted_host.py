@@ -115,7 +115,7 @@ def _plain_name(name: str) -> str:
 
 
 def _read_pattern(pattern: str) -> tuple[bool, _Host]:
-    text = str(pattern).lower()
+    text = pattern.lower() if isinstance(pattern, str) else ""
     is_wildcard = text.startswith("*.")
     host = _read_host(text.removeprefix("*.").encode())
     if host is None or (is_wildcard and host.name.startswith("[")):
