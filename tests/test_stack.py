@@ -47,6 +47,7 @@ EVERYTHING = (
     Middleware(MutualTLSMiddleware),
     Middleware(BearerAuthMiddleware, **ISSUER),
     Middleware(RateLimitMiddleware, limits="10/minute", key="principal"),
+    Middleware(RateLimitMiddleware, limits="10/minute", key=lambda exchange, scope: "all"),
 )
 
 
@@ -174,7 +175,12 @@ def test_cors_headers_on_what_a_browser_must_read():
         middleware=secure_stack(
             Middleware(BearerAuthMiddleware, exempt="/crash", **ISSUER),
             Middleware(SanitizedErrorMiddleware),
-            Middleware(CORSMiddleware, allow_origins=["https://app.example"], allow_headers=["authorization"]),
+            Middleware(
+                CORSMiddleware,
+                allow_origins=["https://app.example"],
+                allow_methods=["POST"],
+                allow_headers=["authorization"],
+            ),
             Middleware(HSTSMiddleware),
         ),
     )

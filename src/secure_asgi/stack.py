@@ -41,6 +41,7 @@ ORDER: tuple[str, ...] = (
     "mutual_tls",
     "bearer",
     "rate_limit:principal",
+    "rate_limit:custom",
 )
 """Outermost first. A layer of one's own stands inside all of these, next to the application, unless placed."""
 

@@ -70,7 +70,6 @@ class MutualTLSMiddleware(Layer):
         mode: Literal["enforce", "shadow"] = "enforce",
         shadow_until: date | None = None,
         exempt: str | Iterable[str] = (),
-        **options: Any,
     ) -> None:
         from starlette.authentication import AuthCredentials, UnauthenticatedUser
 
@@ -91,7 +90,7 @@ class MutualTLSMiddleware(Layer):
         self._known: dict[tuple[Given, ...], _Known] = {}
         self._clock: Callable[[], float] = time.time
         self._has_told = False
-        super().__init__(app, mode=mode, shadow_until=shadow_until, exempt=exempt, **options)
+        super().__init__(app, mode=mode, shadow_until=shadow_until, exempt=exempt)
 
     def on_request(self, exchange: Exchange, scope: Scope) -> Denial | None:
         self.on_exempt(exchange, scope)

@@ -2,5 +2,6 @@
 
 from .audit import recorded_audit
 from .certificates import issue_certificate
+from .tokens import TokenFactory
 
-__all__ = ["issue_certificate", "recorded_audit"]
+__all__ = ["TokenFactory", "issue_certificate", "recorded_audit"]

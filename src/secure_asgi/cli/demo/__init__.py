@@ -16,6 +16,8 @@ from .world import World, open_world
 def demonstrate(*, without: str | None, keep_serving: bool) -> int:
     """0 if every answer was the expected one."""
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)  # a pipe or a log has no edge of its own
     with tempfile.TemporaryDirectory(prefix="secure-asgi-demo-") as folder:
         _log_to(Path(folder) / "server.log")
         with open_world(Path(folder), without) as world:

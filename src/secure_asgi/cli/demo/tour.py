@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -138,7 +139,10 @@ def _feed(token: bool) -> Callable[[World], Seen]:
             ) as connection:
                 answer = connection.response
                 seen_headers = {name.lower(): value for name, value in answer.headers.raw_items()} if answer else {}
-                return Seen(101, seen_headers, str(connection.recv(timeout=5)), "accepted")
+                text = str(connection.recv(timeout=5))
+                with suppress(websockets.exceptions.ConnectionClosed):
+                    connection.recv(timeout=5)  # until the service has closed: only then is it on record
+                return Seen(101, seen_headers, text, "accepted")
         except websockets.exceptions.InvalidStatus as refused:
             answered = refused.response
             headers = {name.lower(): value for name, value in answered.headers.raw_items()}

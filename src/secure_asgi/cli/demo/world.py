@@ -19,7 +19,6 @@ from starlette.routing import Route
 
 from ...audit import JSONLinesSink
 from ...errors import ConfigurationError
-from ...servers.uvicorn import AutoProtocol
 from ...testing import TokenFactory, recorded_audit
 from ...testing.certificates import CertificateAuthority
 from ...tls import server_context
@@ -69,10 +68,15 @@ def open_world(folder: Path, without: str | None) -> Iterator[World]:
     servers = [
         (uvicorn.Config(_issuer(tokens), lifespan="off", **common), issuer_socket),
         (
-            uvicorn.Config(app, http=AutoProtocol, ssl_context_factory=lambda config, default: tls, **common),
+            uvicorn.Config(
+                app,
+                http="secure_asgi.servers.uvicorn:AutoProtocol",
+                ssl_context_factory=lambda config, default: tls,
+                **common,
+            ),
             tls_sockets,
         ),
-        (uvicorn.Config(app, http=AutoProtocol, lifespan="off", **common), plain_sockets),
+        (uvicorn.Config(app, http="secure_asgi.servers.uvicorn:AutoProtocol", lifespan="off", **common), plain_sockets),
     ]
     with _running(servers):
         yield World(
