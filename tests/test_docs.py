@@ -25,3 +25,21 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
         if "://" not in target and not target.startswith("mailto:"):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_readmes_commands_are_what_ci_runs():
+    """And CI fails if one of them does."""
+    commands = re.findall(r"^```sh\n(.*?)\n```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert commands == ["make demo", "make test"]
+    script = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert all(any(line.startswith(command) for line in script) for command in commands)
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
+def test_example_answers(example, tmp_path):
+    """Each is imported as a server would import it, and asked once."""
+    code = (
+        "import sys, tests.asgi as asgi, examples.{0} as example; "
+        "answer = asgi.http(example.app, '/'); print(answer.status, answer.error)"
+    )
+    assert run_python("-W", "error", "-c", code.format(example.stem), cwd=tmp_path) in ("200 None", "401 None")

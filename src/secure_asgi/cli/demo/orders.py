@@ -62,7 +62,6 @@ def create_app(*, issuer: str, tls_port: int, sinks: Any, without: str | None = 
         return {"client": exchange_of(request).client}
 
     @app.get("/crash")
-    @requires("orders:read")
     async def crash(request: Request) -> None:
         raise RuntimeError("cannot reach postgres://orders:hunter2@db.internal/orders")
 

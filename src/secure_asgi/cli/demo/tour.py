@@ -51,6 +51,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Result:
+    """What came of a step. ``records`` are those the audit log gained meanwhile."""
+
     step: Step
     seen: Seen
     is_expected: bool
