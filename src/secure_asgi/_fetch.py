@@ -38,7 +38,7 @@ class Fetcher:
     nothing to close. Raises ``ConfigurationError`` if httpx is not installed or ``client`` is none.
     """
 
-    __slots__ = ("_client", "_httpx", "_tls", "_timeout")
+    __slots__ = ("_client", "_httpx", "_timeout", "_tls")
 
     def __init__(self, client: "httpx.AsyncClient | None" = None, *, timeout: float = 5.0) -> None:
         self._httpx = _load_httpx()
@@ -63,11 +63,10 @@ class Fetcher:
             raise FetchError(type(error).__name__) from error
 
     async def _open(self) -> "httpx.AsyncClient":
-        httpx = self._httpx
         if self._tls is None:
             # Reading the CA bundle takes some 20 ms, which the event loop does not have.
-            self._tls = await asyncio.to_thread(httpx.create_ssl_context, trust_env=False)
-        client: httpx.AsyncClient = httpx.AsyncClient(verify=self._tls, trust_env=False)
+            self._tls = await asyncio.to_thread(self._httpx.create_ssl_context, trust_env=False)
+        client: httpx.AsyncClient = self._httpx.AsyncClient(verify=self._tls, trust_env=False)
         return client
 
     async def _read(self, client: "httpx.AsyncClient", url: str, types: Collection[str], max_bytes: int) -> Document:

@@ -1,12 +1,13 @@
-"""Bearer tokens: RFC 6750, RFC 7519, RFC 8725, RFC 9068.
+"""Bearer tokens: a JWT access token in, a principal out.
 
-Read ``middleware`` first, then ``challenge`` (what is sent and answered), ``jws`` and ``claims`` (whether a token
-holds), ``keys`` (prepared once) and ``source`` (where they come from).
+The story, file by file: ``challenge`` (what the client sent, and what it is told) → ``encoding`` (base64url and JSON,
+strictly) → ``keys`` (a JWK Set, prepared) → ``jws`` (form and signature) → ``claims`` (does it hold here and now) →
+``source`` (where keys come from) → ``middleware``.
 """
 
-from ..errors import TokenError as TokenError
-from .claims import Claims as Claims
-from .claims import verify_access_token as verify_access_token
-from .jws import verify_jws as verify_jws
-from .keys import KeySet as KeySet
-from .middleware import BearerAuthMiddleware as BearerAuthMiddleware
+from .claims import Claims, verify_access_token
+from .jws import verify_jws
+from .keys import KeySet
+from .middleware import BearerAuthMiddleware
+
+__all__ = ["BearerAuthMiddleware", "Claims", "KeySet", "verify_access_token", "verify_jws"]

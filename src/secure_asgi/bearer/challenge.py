@@ -18,12 +18,17 @@ MALFORMED: Final = b""
 """Credentials of the Bearer scheme that hold no token."""
 
 
+def is_bearer(credentials: bytes) -> bool:
+    """The scheme is Bearer, in any case; at a cost that does not depend on what follows."""
+    return _IS_BEARER.match(credentials) is not None
+
+
 def bearer_token(credentials: bytes) -> bytes | None:
     """The token; ``MALFORMED``; or None where the credentials are of another scheme, which is none of our business.
 
     The scheme's case does not matter, at least one space follows it, then one token68 and nothing else (BRR-1).
     """
-    if not _IS_BEARER.match(credentials):
+    if not is_bearer(credentials):
         return None
     token = credentials[6:].lstrip(b" ")
     if credentials[6:7] != b" " or token.startswith(b"=") or token.rstrip(b"=").translate(None, _TOKEN68):

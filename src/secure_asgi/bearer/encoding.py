@@ -16,9 +16,8 @@ MAX_DEPTH = 8
 def decode_base64url(text: bytes) -> bytes:
     """The octets, or ``ValueError``: foreign characters, padding, an impossible length, bits set after the end."""
     beyond = len(text) & 3
-    if beyond:
-        if beyond == 1 or text[-1] not in _LAST[beyond]:
-            raise ValueError("not canonical base64url")
+    if beyond and text[-1] not in _LAST[beyond]:  # nothing is in _LAST[1]: no octet has so short a text
+        raise ValueError("not canonical base64url")
     try:
         return a2b_base64(text.translate(_TO_BASE64) + _PADDING[beyond], strict_mode=True)
     except Base64Error as error:

@@ -92,7 +92,9 @@ class KeySet:
         return keys
 
     def _index(self, keys: list[Key]) -> None:
-        times = Counter((key.algorithm, key.kid) for key in keys if key.kid is not None)
+        times: Counter[tuple[str, str | None]] = Counter(
+            (key.algorithm, key.kid) for key in keys if key.kid is not None
+        )
         for name, count in times.items():
             if count > 1:
                 self.dropped.append((shown(name[1]), f"the kid is there {count} times for {name[0]}: none is used"))
@@ -137,7 +139,8 @@ def named_algorithms(algorithms: str | Iterable[str]) -> frozenset[str]:
         raise ConfigurationError(f"algorithms= takes some of {', '.join(ASYMMETRIC + SYMMETRIC)}; got {got}")
     if not names.isdisjoint(SYMMETRIC) and not names.isdisjoint(ASYMMETRIC):
         raise ConfigurationError(
-            "algorithms= has HMAC and public-key algorithms together, where a public key could pass for a secret: keep one kind"
+            "algorithms= has HMAC and public-key algorithms together, so that a public key could pass for a secret: "
+            "keep one kind"
         )
     return names
 
@@ -195,7 +198,7 @@ def _algorithms_of(member: dict[str, Any]) -> tuple[str, ...]:
 def _build(member: dict[str, Any], names: list[str]) -> list[Key]:
     """PyJWT's key object, of the public members alone, each canonical base64url."""
     jwt = load_pyjwt()
-    public = {name: member[name] for name in ("kty", "crv") if name in member}
+    public: dict[str, Any] = {name: member[name] for name in ("kty", "crv") if name in member}
     keys: list[Key] = []
     try:
         for part in _PUBLIC_MEMBERS[member["kty"]]:

@@ -57,7 +57,7 @@ class StaticKeys:
         for member in jwks["keys"]:
             if isinstance(member, Mapping) and member.get("kty") != "oct" and "d" in member:
                 raise ConfigurationError(
-                    f"jwks= has the private key of {shown(member.get('kid'))}: give the public half, and replace the key"
+                    f"jwks= has the private key of {shown(member.get('kid'))}: give the public half, and replace it"
                 )
         if not self._keys:
             why = "; ".join(f"{kid}: {reason}" for kid, reason in self._keys.dropped) or "none serves algorithms="
@@ -100,12 +100,13 @@ class RemoteKeys:
         *,
         ttl: float,
         cooldown: float,
-        timeout: float,  # noqa: ASYNC109 - an option, not an argument of a coroutine
+        timeout: float,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._issuer = issuer
         self._jwks_uri = jwks_uri
         self._found_uri: str | None = None
+        self._found_until = 0.0
         self._algorithms = algorithms
         self._fetcher = fetcher
         self._ttl = ttl
@@ -133,8 +134,9 @@ class RemoteKeys:
             self._flight()
         if now < self._expires_at:
             return keys
-        # Their time is up: to be used further, an attempt to replace them must have failed.
-        return keys if self._failures and now < self._expires_at + STALE else None
+        # Their time is up: to be used further, an attempt to replace them must have failed, and lately.
+        is_failing = self._failures > 0 and now < self._retry_at + self._cooldown + self._timeout
+        return keys if is_failing and now < self._expires_at + STALE else None
 
     def may_know(self, kid: str | None, now: float) -> bool:
         """Whether to wait for a look at fresh keys; False where a recent look has found no such key."""
@@ -148,7 +150,7 @@ class RemoteKeys:
         """Keys, of a fetch if need be. Raises ``KeysUnavailableError``."""
         now = self._now()
         if now >= self._retry_at or self._is_flying():
-            await asyncio.shield(self._flight())
+            await self._landing()
         keys = self.current(self._now())
         if keys is None:
             raise self._unavailable()
@@ -158,10 +160,10 @@ class RemoteKeys:
         """Keys fetched for a kid that was unknown. Raises ``KeysUnavailableError``."""
         now = self._now()
         if self._is_flying():
-            await asyncio.shield(self._flight())
+            await self._landing()
         elif now >= self._forced_until and now >= self._retry_at:
             self._forced_until = now + self._cooldown
-            await asyncio.shield(self._flight())
+            await self._landing()
         if self._failures or self._keys is None:
             raise self._unavailable()
         if kid is not None:
@@ -177,7 +179,7 @@ class RemoteKeys:
                 "fetching keys needs asyncio: run the server with it, or give the keys with jwks="
             ) from None
         if prefetch and self._keys is None:
-            await asyncio.shield(self._flight())
+            await self._landing()
 
     async def close(self) -> None:
         task, self._task = self._task, None
@@ -196,6 +198,10 @@ class RemoteKeys:
             self._task = asyncio.get_running_loop().create_task(self._refresh(), context=contextvars.Context())
         return self._task
 
+    async def _landing(self) -> None:
+        """Until the fetch has ended, however it ends. Who stops waiting does not stop it."""
+        await asyncio.wait((self._flight(),))
+
     async def _refresh(self) -> None:
         try:
             async with asyncio.timeout(self._timeout):
@@ -204,7 +210,7 @@ class RemoteKeys:
             self._failed(str(error) or type(error).__name__)
 
     def _failed(self, why: str) -> None:
-        # Twice as long after each failure: an issuer that is down is not hammered, one that blinked is soon asked again.
+        # Twice as long after each failure: an issuer that is down is not hammered, one that blinked soon asked again.
         pause = min(2.0**self._failures, self._cooldown)
         self._failures = min(self._failures + 1, 10)
         self._failure = why
@@ -213,13 +219,12 @@ class RemoteKeys:
         logger.warning("keys of %s could not be fetched, next attempt in %.0f s: %s", self._issuer, pause, why)
 
     async def _fetch(self) -> None:
-        uri = self._jwks_uri or self._found_uri or await self._discover()
+        uri = self._jwks_uri or await self._discovered()
         document = await self._fetcher.get(uri, types=_JWKS_TYPES, max_bytes=MAX_JWKS_BYTES)
         if document.body != self._body or self._keys is None:
             keys = self._read(document.body)
             _report(self._issuer, keys)
             self._keys, self._body = keys, document.body
-        self._found_uri = None if self._jwks_uri else uri
         age = document.max_age
         lifetime = self._ttl if age is None else min(max(age, MIN_TTL), MAX_TTL)
         now = self._now()
@@ -231,11 +236,20 @@ class RemoteKeys:
         try:
             jwks = json.loads(body.decode("utf-8"), object_pairs_hook=_unique_or_none)
             keys = KeySet(jwks, algorithms=self._algorithms, remote=True)
+        except ConfigurationError as error:
+            raise FetchError(str(error)) from error
         except (ValueError, RecursionError) as error:
-            raise FetchError(f"no JWK Set: {type(error).__name__}") from error
+            raise FetchError(f"keys that are not JSON: {type(error).__name__}") from error
         if not keys:
             raise FetchError("a JWK Set without a usable key")
         return keys
+
+    async def _discovered(self) -> str:
+        now = self._now()
+        if self._found_uri is None or now >= self._found_until:
+            self._found_uri = await self._discover()
+            self._found_until = now + MAX_TTL
+        return self._found_uri
 
     async def _discover(self) -> str:
         """The ``jwks_uri`` of the issuer's metadata: OpenID Connect's place first, then RFC 8414's (META-1)."""
@@ -257,9 +271,14 @@ class RemoteKeys:
         if metadata.get("issuer") != self._issuer:
             raise FetchError("metadata of another issuer")  # META-2
         uri = metadata.get("jwks_uri")
-        if not isinstance(uri, str) or not is_fetchable(uri):
-            raise FetchError("metadata without an https jwks_uri")
+        if not isinstance(uri, str) or not is_fetchable(uri) or not self._may_name(uri):
+            raise FetchError("metadata without a jwks_uri that may be fetched")
         return uri
+
+    def _may_name(self, uri: str) -> bool:
+        """JWKS-4: an issuer on the Internet cannot make us ask an address inside our own network."""
+        host = urlsplit(uri).hostname or ""
+        return host == urlsplit(self._issuer).hostname or not _is_internal(host)
 
     def _unavailable(self) -> KeysUnavailableError:
         return KeysUnavailableError(self._retry_at - self._now(), self._failure)
@@ -294,6 +313,13 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+def _is_internal(host: str) -> bool:
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return _is_loopback(host)
 
 
 def _unique_or_none(pairs: list[tuple[str, Any]]) -> dict[str, Any] | None:
