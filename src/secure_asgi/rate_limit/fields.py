@@ -6,6 +6,7 @@ letters of that syntax stand in this file only. There is no ``pk``: a client kno
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .._asgi import RawHeaders
 from ..errors import ConfigurationError
@@ -55,8 +56,9 @@ class IETFFields:
         lines: list[str] = []
         self._items: list[tuple[Policy, bytes, bytes]] = []
         for policy in policies:
-            lines.append(http_sf.ser([(policy.name, {"q": policy.quota, "w": policy.limit.seconds})]))
-            name = http_sf.ser([(policy.name, {})]).encode().replace(b"%", b"%%")
+            quota: Any = (policy.name, {"q": policy.quota, "w": policy.limit.seconds})
+            lines.append(http_sf.ser([quota]))
+            name = http_sf.ser(policy.name).encode().replace(b"%", b"%%")
             self._items.append((policy, name + b";r=%d;t=%d", name + b";r=%d"))
         self._policy = (b"ratelimit-policy", ", ".join(lines).encode())
 
@@ -75,13 +77,13 @@ _TRIO = frozenset((_LIMIT, _REMAINING, _RESET))
 
 
 class LegacyFields:
-    """X-RateLimit-Limit, -Remaining and -Reset (seconds from now): one trio a response, of the tightest limit (RL-9)."""
+    """X-RateLimit-Limit, -Remaining and -Reset (seconds from now), once a response: the tightest limit (RL-9)."""
 
     def __init__(self, policies: Sequence[Policy]) -> None:
         self._policies = tuple(policies)
 
     def write(self, headers: RawHeaders, standings: Sequence[Standing], horizon: int) -> None:
-        """Append the trio, in place of a looser one that another layer has written; ``horizon`` does not matter here."""
+        """Append the trio, in place of a looser one of another layer; ``horizon`` does not matter here."""
         told = (
             (*policy.reading(standing), policy.quota)
             for policy, standing in zip(self._policies, standings, strict=True)

@@ -26,7 +26,7 @@ class Limit:
 
 def read_limits(given: str | Iterable[str]) -> tuple[Limit, ...]:
     """The limits in the order given. Raises ``ConfigurationError`` for what is not a limit, or could never bind."""
-    texts = (given,) if isinstance(given, str) else tuple(given)
+    texts = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
     if not texts:
         raise ConfigurationError('limits= needs at least one limit, such as "600/minute"')
     found: dict[int, Limit] = {}
@@ -55,6 +55,6 @@ def _parse(text: str) -> list[Limit]:
     for item in items:
         if not 1 <= item.amount <= MAX_AMOUNT:
             raise ConfigurationError(
-                f"limits= takes amounts from 1 to {MAX_AMOUNT} (to refuse everything, take the route away), got {text!r}"
+                f"limits= takes amounts from 1 to {MAX_AMOUNT} (take a route away to refuse it always), got {text!r}"
             )
     return [Limit(item.amount, item.get_expiry()) for item in items]

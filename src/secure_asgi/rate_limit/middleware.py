@@ -85,10 +85,12 @@ class RateLimitMiddleware(Layer):
     def on_request(self, exchange: Exchange, scope: Scope) -> Denial | None:
         key = self._identify(exchange, scope)
         if scope.get("method") == "OPTIONS" and is_preflight(exchange.fields(scope)):
-            key = preflight_key(key)
-        admitted, standings = self._counters.hit(key, self._cost)
-        if self._writers:
-            exchange.memo[self] = standings
+            # Apart, and in silence: the fields would tell of a bucket that the real request does not draw on.
+            admitted, standings = self._counters.hit(preflight_key(key), self._cost)
+        else:
+            admitted, standings = self._counters.hit(key, self._cost)
+            if self._writers:
+                exchange.memo[self] = standings
         return None if admitted else self._refusal(standings)
 
     def on_response(self, exchange: Exchange, headers: RawHeaders) -> None:
@@ -128,7 +130,7 @@ def _read_cost(cost: int, limits: Sequence[Limit]) -> int:
     lowest = min(limit.amount for limit in limits)
     if type(cost) is not int or not 1 <= cost <= lowest:
         raise ConfigurationError(
-            f"cost= is a number of units from 1 to the lowest limit, {lowest}, or no request would ever pass; got {cost!r}"
+            f"cost= is a number of units from 1 to the lowest limit ({lowest}): more would never pass; got {cost!r}"
         )
     return cost
 
@@ -139,11 +141,11 @@ def _name_policies(
     if given is None:
         names = tuple(f"{key}-{limit.seconds}s" for limit in limits)
     else:
-        names = (given,) if isinstance(given, str) else tuple(given)
+        names = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+    if not all(isinstance(name, str) and name.isascii() and name.isprintable() and name for name in names):
+        raise ConfigurationError(f"policy= takes names of printable ASCII characters, got {names!r}")
     if len(names) != len(limits) or len(set(names)) != len(names):
         raise ConfigurationError(
             f"policy= takes one name for each limit, of which there are {len(limits)}, got {names!r}"
         )
-    if not all(isinstance(name, str) and name.isascii() and name.isprintable() and name for name in names):
-        raise ConfigurationError(f"policy= takes names of printable ASCII characters, got {names!r}")
     return tuple(Policy(name, limit, cost) for name, limit in zip(names, limits, strict=True))
