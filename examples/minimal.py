@@ -1,6 +1,6 @@
 """The least one needs: ``uvicorn examples.minimal:app``.
 
-Every request but the documentation needs a token of the issuer; the limits, errors, headers and the audit log are there too.
+Every request but the documentation needs a token of the issuer; limits, errors, headers and the audit log are there.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Every Python block in the README and under docs/ is run, each in an interpreter of its own, and every link leads somewhere."""
+"""Every Python block of the documentation is run, in an interpreter of its own, and every link leads somewhere."""
 
 import re
 

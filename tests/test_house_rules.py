@@ -29,7 +29,7 @@ def layer_of(slot: str) -> type[Layer]:
 def test_every_slot_has_its_class_tests_page_and_changelog_line(slot):
     """Steps 1, 4 and 5 of "one more middleware"."""
     cls = layer_of(slot)
-    assert [path for path in (ROOT / "tests").rglob(f"test_{cls.name}*.py")], f"no tests for {cls.name}"
+    assert list((ROOT / "tests").rglob(f"test_{cls.name}*.py")), f"no tests for {cls.name}"
     page = (ROOT / "docs" / "reference" / f"{cls.name}.md").read_text()
     assert "does not do" in page
     assert cls.__name__ in (ROOT / "CHANGELOG.md").read_text()

@@ -49,8 +49,8 @@ ORDER: tuple[str, ...] = (
 def secure(app: ASGIApp, *layers: Middleware) -> ASGIApp:
     """``app`` inside the given layers; the result is an ASGI app (no FastAPI: keep the FastAPI object for its routes).
 
-    ``layers`` come in any order. A foreign middleware takes the place of CORS, or the one that ``before=`` or ``after=``
-    in its ``Middleware(...)`` names (one of our classes). Raises ``ConfigurationError`` for any wrong option.
+    ``layers`` come in any order. A foreign middleware takes the place of CORS, or the one that ``before=`` or
+    ``after=`` in its ``Middleware(...)`` names (one of our classes). Raises ``ConfigurationError`` for any wrong option.
     """
     for entry in reversed(_in_order(layers)):
         app = entry.cls(app, *entry.args, **entry.kwargs)
@@ -185,6 +185,6 @@ def _rank(cls: Callable[..., Any], place: str, side: dict[str, Any]) -> float:
     anchor_place = anchor.slot() if isinstance(anchor, type) and issubclass(anchor, Layer) else anchor
     if anchor_place not in ORDER:
         raise ConfigurationError(
-            f"{cls.__name__}: {word}= names a middleware of this library or a place ({', '.join(ORDER)}), got {anchor!r}"
+            f"{cls.__name__}: {word}= names one of our middlewares or a place ({', '.join(ORDER)}), got {anchor!r}"
         )
     return ORDER.index(anchor_place) + (-0.5 if word == "before" else 0.5)

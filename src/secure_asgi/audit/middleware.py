@@ -22,8 +22,8 @@ class AuditMiddleware(Layer):
     """Writes one record per request or WebSocket, whatever became of it, and answers with its ``x-request-id``.
 
     ``sinks`` is where records go: ``JSONLinesSink(path)``, ``LoggingSink()`` (the default, logger
-    ``secure_asgi.audit``), ``StdoutSink()``, any callable that takes a dictionary, or several of them. A record counts as
-    written when one of them took it. They are called in a thread of this layer's own: the event loop waits for none.
+    ``secure_asgi.audit``), ``StdoutSink()``, any callable that takes a dictionary, or several of them. A record counts
+    as written when one of them took it. They are called in a thread of this layer's own: the event loop waits for none.
     ``capacity`` is how many records may wait there (10 000). When no sink takes any, ``on_failure="block"`` answers
     503 with ``Retry-After`` while there is no room, so that nothing happens unrecorded; ``"drop"`` goes on, and counts
     what was lost. Raises ``ConfigurationError`` for a wrong option.

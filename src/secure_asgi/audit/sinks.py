@@ -46,8 +46,8 @@ class _Progress:
 class JSONLinesSink:
     """Appends to a file, one JSON object a line; readable by its owner only when it makes the file.
 
-    Opens on first use, and again when the file was moved away (logrotate). A line torn by a crash or a full disk is ended
-    before the next one. Each batch is one ``write``; whether it has reached the disk is the kernel's matter.
+    Opens on first use, and again when the file was moved away (logrotate). A line torn by a crash or a full disk is
+    ended before the next one. Each batch is one ``write``; whether it has reached the disk is the kernel's matter.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

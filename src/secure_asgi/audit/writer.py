@@ -24,7 +24,7 @@ BACKOFF = (0.05, 2.0)
 class Writer:
     """Takes what is handed over and writes it in order. The thread starts on first use, and again after a fork.
 
-    ``capacity`` bounds what may wait. ``dropped`` counts what a caller decided not to hand over; the next batch says so.
+    ``capacity`` bounds what may wait. ``dropped`` counts what a caller chose not to hand over; the next batch says so.
     """
 
     def __init__(self, sinks: list[BatchSink], capacity: int) -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import date
 from inspect import iscoroutinefunction
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from .._asgi import ASGIApp, Scope
 from ..denial import Denial, Reason

@@ -11,8 +11,8 @@ from uuid import uuid4
 class TokenFactory:
     """An issuer of access tokens for tests: ``jwks`` is what it publishes, ``token()`` what it issues.
 
-    ``algorithm`` is one of RS256, PS256, ES256, ES384, ES512 and Ed25519. ``clock`` gives seconds since 1970. Claims are
-    overridden by name, and left out with None: ``token(scope="orders:read", aud="billing", jti=None)``.
+    ``algorithm`` is one of RS256, PS256, ES256, ES384, ES512 and Ed25519. ``clock`` gives seconds since 1970. Claims
+    are overridden by name, and left out with None: ``token(scope="orders:read", aud="billing", jti=None)``.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Everything around the service: a certificate authority, certificates, an issuer of tokens, servers on real sockets."""
+"""Everything around the service: a certificate authority, certificates, an issuer of tokens, real servers."""
 
 import asyncio
 import socket
