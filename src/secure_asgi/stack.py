@@ -50,7 +50,7 @@ def secure(app: ASGIApp, *layers: Middleware) -> ASGIApp:
     """``app`` inside the given layers; the result is an ASGI app (no FastAPI: keep the FastAPI object for its routes).
 
     ``layers`` come in any order. A foreign middleware takes the place of CORS, or the one that ``before=`` or
-    ``after=`` in its ``Middleware(...)`` names (one of our classes). Raises ``ConfigurationError`` for any wrong option.
+    ``after=`` in its ``Middleware(...)`` names (one of our classes). Raises ``ConfigurationError`` for a wrong option.
     """
     for entry in reversed(_in_order(layers)):
         app = entry.cls(app, *entry.args, **entry.kwargs)

@@ -114,14 +114,27 @@ def _issuer(tokens: TokenFactory) -> Starlette:
 
 def _listen(*hosts: str) -> list[socket.socket]:
     """One free port, on every one of ``hosts`` that this machine has."""
-    first = socket.create_server((hosts[0], 0))
-    listening = [first]
+    listening = [_bound(hosts[0], 0)]
     for host in hosts[1:]:
         try:
-            listening.append(socket.create_server((host, first.getsockname()[1]), family=socket.AF_INET6))
+            listening.append(_bound(host, _port(listening)))
         except OSError:
             continue  # no IPv6 here, or the port is taken there: the first address is enough
     return listening
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    # With the protocol spelt out: asyncio switches Nagle's algorithm off only for sockets that say they are TCP, and
+    # with it each answer over TLS would wait 40 ms for an acknowledgement.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 def _port(sockets: list[socket.socket]) -> int:
