@@ -7,16 +7,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _HOME = {
-    "ConfigurationError": "errors",
-    "SecureASGIError": "errors",
+    "AuditMiddleware": "audit",
+    "JSONLinesSink": "audit",
+    "LoggingSink": "audit",
+    "StdoutSink": "audit",
+    "BearerAuthMiddleware": "bearer",
     "Denial": "denial",
     "Reason": "denial",
     "Reply": "denial",
+    "ConfigurationError": "errors",
+    "SecureASGIError": "errors",
     "Exchange": "exchange",
     "PeerCertificate": "exchange",
     "Principal": "exchange",
     "exchange_of": "exchange",
     "Layer": "flow",
+    "HSTSMiddleware": "hsts",
+    "HTTPSRedirectMiddleware": "https_redirect",
+    "MutualTLSMiddleware": "mutual_tls",
+    "TLSExtension": "mutual_tls",
+    "RateLimitMiddleware": "rate_limit",
+    "SanitizedErrorMiddleware": "sanitized_errors",
+    "problem_handlers": "sanitized_errors",
+    "SecurityHeadersMiddleware": "security_headers",
+    "Middleware": "stack",
+    "preset": "stack",
+    "secure": "stack",
+    "secure_stack": "stack",
+    "TrustedHostMiddleware": "trusted_host",
+    "TrustedProxyMiddleware": "trusted_proxy",
 }
 """Where each public name lives. The ``TYPE_CHECKING`` block below says the same to type checkers: a test compares."""
 
@@ -38,6 +57,11 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from .audit import AuditMiddleware as AuditMiddleware
+    from .audit import JSONLinesSink as JSONLinesSink
+    from .audit import LoggingSink as LoggingSink
+    from .audit import StdoutSink as StdoutSink
+    from .bearer import BearerAuthMiddleware as BearerAuthMiddleware
     from .denial import Denial as Denial
     from .denial import Reason as Reason
     from .denial import Reply as Reply
@@ -48,3 +72,17 @@ if TYPE_CHECKING:
     from .exchange import Principal as Principal
     from .exchange import exchange_of as exchange_of
     from .flow import Layer as Layer
+    from .hsts import HSTSMiddleware as HSTSMiddleware
+    from .https_redirect import HTTPSRedirectMiddleware as HTTPSRedirectMiddleware
+    from .mutual_tls import MutualTLSMiddleware as MutualTLSMiddleware
+    from .mutual_tls import TLSExtension as TLSExtension
+    from .rate_limit import RateLimitMiddleware as RateLimitMiddleware
+    from .sanitized_errors import SanitizedErrorMiddleware as SanitizedErrorMiddleware
+    from .sanitized_errors import problem_handlers as problem_handlers
+    from .security_headers import SecurityHeadersMiddleware as SecurityHeadersMiddleware
+    from .stack import Middleware as Middleware
+    from .stack import preset as preset
+    from .stack import secure as secure
+    from .stack import secure_stack as secure_stack
+    from .trusted_host import TrustedHostMiddleware as TrustedHostMiddleware
+    from .trusted_proxy import TrustedProxyMiddleware as TrustedProxyMiddleware

@@ -146,7 +146,7 @@ class SanitizedErrorMiddleware(Layer):
         return replace(INTERNAL_ERROR, error_id=error_id, note=kind)
 
 
-def problem_handlers(*, types_base: str | None = None) -> dict[Any, Callable[[Any, Any], Awaitable["Response | None"]]]:
+def problem_handlers(*, types_base: str | None = None) -> dict[Any, Any]:
     """Handlers for ``FastAPI(exception_handlers=...)`` or Starlette's: the framework's own errors as problems.
 
     ``HTTPException`` of any status (404, 405 with its ``Allow``, 413 ...), and, where FastAPI is installed, its 422
