@@ -220,7 +220,7 @@ def _public_part(detail: object, status: int) -> tuple[str, dict[str, Any]]:
 
     if status >= 500:
         return "", {}
-    if detail == responses.get(status):
+    if detail in (responses.get(status), TITLES.get(status)):  # which differ: the first is Python's, and older
         return DETAILS.get(status, ""), {}
     if isinstance(detail, str):
         return detail, {}
