@@ -45,15 +45,13 @@ def units_free(limit: Limit, standing: Standing) -> int:
 
 
 def wait_for(limit: Limit, standing: Standing, units: int) -> int:
-    """Nanoseconds until so many units (no more than the amount) fit, if nothing else is spent; 0 if they do now."""
-    if units <= units_free(limit, standing):
-        return 0
+    """Nanoseconds until so many units fit, if nothing else is spent: more than fit now, no more than the amount."""
     count, left = standing
-    previous, current = count >> SHIFT, count & _CURRENT
     spare = limit.amount - units
+    current = count & _CURRENT
     if current <= spare:
         # Within this window, as the share of the one before shrinks.
-        return left - (spare - current) * limit.window // previous
+        return left - (spare - current) * limit.window // (count >> SHIFT)
     # In the next one, where what is current now is what shrinks.
     return left + limit.window - spare * limit.window // current
 
