@@ -123,7 +123,8 @@ class RateLimitMiddleware(Layer):
 
 def _check(given: str, option: str, available: str) -> None:
     if given != available:
-        raise ConfigurationError(f'{option}= has one value in this version, "{available}", got {given!r}')
+        # What was given is not repeated: a storage URI may hold a password.
+        raise ConfigurationError(f'{option}= has one value in this version: "{available}"')
 
 
 def _read_cost(cost: int, limits: Sequence[Limit]) -> int:
