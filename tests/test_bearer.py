@@ -472,6 +472,12 @@ def test_small_rsa_keys_are_used_and_said(caplog):
     assert "less than 3072 bits" in caplog.text
 
 
+def test_no_token_is_over_16_kib():
+    with pytest.raises(TokenError) as caught:
+        verify_jws("a" * 16_385, TOKENS.jwks, algorithms="ES256")
+    assert caught.value.reason == "token_too_large"
+
+
 def test_bytes_are_tokens_too():
     assert verify_jws(GOOD.encode(), TOKENS.jwks, algorithms="ES256")
 

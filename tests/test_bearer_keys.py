@@ -1,6 +1,7 @@
 """Keys of a real issuer that is down, slow, huge, wrong, rotated; and the event loop that never waits for it."""
 
 import asyncio
+import base64
 import json
 import sys
 import time
@@ -9,7 +10,7 @@ import pytest
 import trio
 
 from secure_asgi import BearerAuthMiddleware, ConfigurationError
-from secure_asgi._fetch import Fetcher, FetchError
+from secure_asgi._fetch import Document, Fetcher, FetchError
 from secure_asgi.bearer.source import is_fetchable, metadata_urls
 from secure_asgi.testing import TokenFactory
 
@@ -297,6 +298,29 @@ def test_metadata_that_is_not_believed(metadata):
     with_issuer(test)
 
 
+ELSEWHERE = [
+    ("another public host", "https://keys.example.net/jwks", True),
+    ("the network inside (JWKS-4)", "https://10.0.0.1/jwks", False),
+    ("this machine", "https://localhost/jwks", False),
+]
+
+
+@pytest.mark.parametrize(("uri", "is_fetched"), [row[1:] for row in ELSEWHERE], ids=[row[0] for row in ELSEWHERE])
+def test_where_a_public_issuer_may_send_us(uri, is_fetched):
+    """What metadata says is learned from outside: it leads to no address of ours."""
+    asked = []
+
+    class Scripted:
+        async def get(self, url, **bounds):
+            asked.append(url)
+            return Document(json.dumps({"issuer": "https://id.example.com", "jwks_uri": uri}).encode(), None)
+
+    layer = BearerAuthMiddleware(asgi.hello, issuer="https://id.example.com", audience="orders")
+    layer._source._fetcher = Scripted()
+    assert asgi.http(layer, headers={"authorization": f"Bearer {TokenFactory().token()}"}).status == 503
+    assert (uri in asked) == is_fetched
+
+
 def test_metadata_that_is_no_object():
     async def test(world):
         world.issuer.answers["/.well-known/openid-configuration"] = (200, JSON, b"[]")
@@ -371,9 +395,19 @@ def test_an_unknown_kid_while_the_issuer_is_down_is_no_verdict():
         statuses = await asyncio.gather(*(world.status(world.tokens.unknown_key()) for _ in range(20)))
         assert set(statuses) == {401}
         assert world.fetches == 3
-        nameless = world.tokens.token(header={"kid": None})
-        world.now = 80
-        assert await world.status(nameless) == 401
+
+    with_issuer(test)
+
+
+def test_a_token_without_a_kid_is_worth_a_look_too():
+    async def test(world):
+        world.tokens.rotate()
+        world.issuer.publish(world.tokens.jwks)
+        head, claims, signature = world.tokens.token().split(".")
+        nameless = base64.urlsafe_b64encode(b'{"alg":"ES256"}').rstrip(b"=").decode()
+        assert await world.status() == 200
+        assert await world.status(f"{nameless}.{claims}.{signature}") == 401
+        assert world.fetches == 2
 
     with_issuer(test)
 
