@@ -1,6 +1,4 @@
 """Mutual TLS: what the server says of a connection in, a principal or a 403 out (MTLS-1, MTLS-4, CERT-1, CERT-4)."""
-<<<<<<< HEAD
-=======
 
 import itertools
 import logging
@@ -536,4 +534,3 @@ def test_what_cannot_be_read_is_said_why_in_the_record_only():
         with pytest.raises(CertificateError, match=note) as refused:
             read_certificates(given)
         assert refused.value.reason == Reason.CERTIFICATE_MALFORMED
->>>>>>> mtls
