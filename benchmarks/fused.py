@@ -53,8 +53,7 @@ WATCHED = DROPPED | {name for name, _ in LINES} | {b"strict-transport-security",
 HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 UNREAD = _CLAIMS - {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-port", b"x-forwarded-prefix"}
 CREDENTIALS = frozenset(
-    (b"authorization", b"client-cert", b"cookie", b"dpop", b"proxy-authorization")
-    + (b"x-access-token", b"x-api-key", b"x-auth-token")
+    b"authorization client-cert cookie dpop proxy-authorization x-access-token x-api-key x-auth-token".split()
 )
 PASSES = [
     Decision(layer, "pass")

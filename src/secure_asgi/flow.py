@@ -299,7 +299,7 @@ class Flow:
                     inbox = _Inbox(self._inbound, exchange, scope, sender, receive)
                     await self._run_listening(inbox, exchange, scope, sender)
                 else:
-                    await self.app(scope, receive, sender)
+                    await self.app(scope, receive, sender.__call__)
         except BaseException as error:
             is_error = _note_failure(exchange, sender, error)
             if inbox is not None and inbox.is_unwound:
