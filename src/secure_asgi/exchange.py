@@ -123,6 +123,7 @@ class Exchange:
         "client_request_id",
         "decisions",
         "denial",
+        "done",
         "error_layers",
         "error_type",
         "head_left",
@@ -162,6 +163,7 @@ class Exchange:
         self.error_type: str = ""
         self.bytes_sent: int = 0
         self.head_left: bool = False
+        self.done: bool = False
         self.error_layers: int = 0
         self.awaits_connect: bool = False
         self._request_id: str = ""
