@@ -1,4 +1,4 @@
-"""What people put together today: seven middlewares of six packages, every one of them pure ASGI.
+"""What people put together today: seven middlewares, every one of them pure ASGI.
 
 No ``BaseHTTPMiddleware``, which would cost as much as everything here together; the token's verification is cached;
 the proxy in front is one the server has believed already.
