@@ -682,15 +682,30 @@ def test_websockets(placed, path, denial_response, kinds, code):
         assert (answer.status, answer.problem["detail"]) == (404, "Own words.")
 
 
-def test_a_websocket_whose_handshake_is_under_way_is_not_asked_for_it_again():
-    """The endpoint has received ``websocket.connect`` and raises before it accepts."""
-
+@pytest.mark.parametrize("received", [False, True])
+def test_a_websocket_is_refused_after_its_connect_and_asked_for_it_once(received):
     async def endpoint(websocket):
-        await websocket.receive()
+        if received:
+            await websocket.receive()
         raise HTTPException(404, "Own words.")
 
     app = Starlette(routes=[WebSocketRoute("/ws", endpoint)], exception_handlers=problem_handlers())
-    assert websocket(app).problem["detail"] == "Own words."
+    order = []
+
+    async def listening(scope, receive, send):
+        async def heard():
+            message = await receive()
+            order.append(message["type"])
+            return message
+
+        async def said(message):
+            order.append(message["type"])
+            await send(message)
+
+        await app(scope, heard, said)
+
+    assert websocket(listening).problem["detail"] == "Own words."
+    assert order == ["websocket.connect", "websocket.http.response.start", "websocket.http.response.body"]
 
 
 def test_the_request_id_is_the_exchanges_and_absent_without_one():
