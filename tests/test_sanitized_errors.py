@@ -267,6 +267,7 @@ def test_an_http_exception_in_a_foreign_middleware_has_its_status(placed):
         pytest.param(HTTPException(409, ["a", "b"]), {"errors": ["a", "b"]}, id="a list"),
         pytest.param(HTTPException(409, {"at": object()}), {}, id="no JSON"),
         pytest.param(HTTPException(409, [object()]), {}, id="a list that is no JSON"),
+        pytest.param(HTTPException(409, [float("nan")]), {}, id="a number JSON has not"),
         pytest.param(HTTPException(409, 7), {}, id="a number"),
         pytest.param(HTTPException(503, DSN), {}, id="ERR-6 a 5xx's words are for us"),
         pytest.param(HTTPException(307, headers={"Location": "/x"}), {}, id="a redirect"),

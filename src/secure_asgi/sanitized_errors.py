@@ -237,7 +237,7 @@ def _public_part(detail: object, status: int) -> tuple[str, dict[str, Any]]:
 
 def _is_json(value: object) -> bool:
     try:
-        json.dumps(value)
+        json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
         return False
     return True
