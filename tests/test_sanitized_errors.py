@@ -270,6 +270,8 @@ def test_an_http_exception_in_a_foreign_middleware_has_its_status(placed):
         pytest.param(HTTPException(409, [float("nan")]), {}, id="a number JSON has not"),
         pytest.param(HTTPException(409, 7), {}, id="a number"),
         pytest.param(HTTPException(503, DSN), {}, id="ERR-6 a 5xx's words are for us"),
+        pytest.param(HTTPException(500, DSN), {}, id="nor a 500's"),
+        pytest.param(HTTPException(300, "Choose."), {"detail": "Choose."}, id="the least status with a problem"),
         pytest.param(HTTPException(307, headers={"Location": "/x"}), {}, id="a redirect"),
         pytest.param(WebSocketException(1008, DSN), {}, id="a WebSocket's, on HTTP"),
     ],
