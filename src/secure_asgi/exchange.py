@@ -104,10 +104,11 @@ class Exchange:
 
     ``client`` (an address, None when unknown or a Unix socket) and ``scheme`` are what is trusted, not what was
     claimed: the socket's own until a layer knows better. ``peer`` is the raw socket peer if our server hook recorded
-    it. ``denial`` is the refusal that was sent; ``decisions`` what each gate decided, shadow verdicts too; ``status``
-    the one sent (101 for an accepted WebSocket); ``route`` the template, known from the response head on; ``outcome``
-    is None while the answer is under way; ``error_type`` the class name of what was raised, never the exception.
-    ``bytes_sent`` counts body bytes; ``started`` is ``time.perf_counter()``, seconds.
+    it. ``client_request_id`` is an X-Request-ID that was not believed, escaped. ``host`` is what TrustedHost passed,
+    lower-case and without a port, else empty. ``denial`` is the refusal that was sent; ``decisions`` what each gate
+    decided, shadow verdicts too; ``status`` the one sent (101 for an accepted WebSocket); ``route`` the template, known
+    from the response head on; ``outcome`` is None while the answer is under way; ``error_type`` the class name of what
+    was raised, never the exception. ``bytes_sent`` counts body bytes; ``started`` is ``time.perf_counter()``, seconds.
     """
 
     __slots__ = (
@@ -116,6 +117,7 @@ class Exchange:
         "_raw_headers",
         "_request_id",
         "_shadowed",
+        "awaits_connect",
         "bytes_sent",
         "client",
         "client_request_id",
@@ -124,6 +126,7 @@ class Exchange:
         "error_layers",
         "error_type",
         "head_left",
+        "host",
         "outcome",
         "peer",
         "peer_certificate",
@@ -136,12 +139,17 @@ class Exchange:
 
     def __init__(self, scope: Scope) -> None:
         self.started = time.perf_counter()
-        recorded = (scope.get("extensions") or {}).get(SCOPE_KEY)
+        extensions = scope.get("extensions") or {}
+        recorded = extensions.get(SCOPE_KEY)
         self.peer: tuple[str, int] | None = recorded.get("peer") if recorded else None
         # Where the hook recorded the socket's peer, scope["client"] may already be what a header claimed.
         client = self.peer if recorded else scope.get("client")
         self.client: str | None = (client[0] or None) if client else None
         self.scheme: str = scope.get("scheme") or ("ws" if scope["type"] == "websocket" else "http")
+        if "tls" in extensions:
+            # The socket's own scheme, whatever a server made of a header (ASGI TLS extension; HTTPS-1).
+            self.scheme = "wss" if scope["type"] == "websocket" else "https"
+        self.host: str = ""
         self.client_request_id: str = ""
         self.peer_certificate: PeerCertificate | None = None
         self.principal: Principal | None = None
@@ -154,6 +162,7 @@ class Exchange:
         self.bytes_sent: int = 0
         self.head_left: bool = False
         self.error_layers: int = 0
+        self.awaits_connect: bool = False
         self._request_id: str = ""
         self._memo: dict[Any, Any] | None = None
         self._raw_headers: RawHeaders | None = None
@@ -175,6 +184,11 @@ class Exchange:
     @request_id.setter
     def request_id(self, value: str) -> None:
         self._request_id = value
+
+    def echo_request_id(self, headers: RawHeaders) -> None:
+        """Tell the client the id its request is known under, unless the application has told it one (RID-1)."""
+        if all(name != b"x-request-id" for name, _ in headers):
+            headers.append((b"x-request-id", self.request_id.encode()))
 
     @property
     def memo(self) -> dict[Any, Any]:

@@ -1,5 +1,7 @@
-"""What tests of an application that uses this library need: tokens without an issuer."""
+"""What a user needs to test an application that is protected by this library."""
 
+from .audit import recorded_audit
+from .certificates import issue_certificate
 from .tokens import TokenFactory
 
-__all__ = ["TokenFactory"]
+__all__ = ["TokenFactory", "issue_certificate", "recorded_audit"]

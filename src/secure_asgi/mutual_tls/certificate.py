@@ -1,0 +1,86 @@
+"""What is in a certificate: PEM text or DER bytes in, ``PeerCertificate`` out (RFC 5280). Nothing is verified here."""
+
+from base64 import b64decode
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from ..denial import Reason
+from ..errors import CertificateError
+from ..exchange import PeerCertificate
+from .names import lower_domain
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+Given = str | bytes
+"""A certificate as it comes: PEM text, or DER bytes."""
+
+MAX_CERTIFICATES = 10
+MAX_SIZE = 64 * 1024
+
+_PEM_HEAD = "-----BEGIN CERTIFICATE-----"
+_PEM_FOOT = "-----END CERTIFICATE-----"
+
+
+def read_certificates(given: tuple[Given, ...]) -> PeerCertificate:
+    """The leaf, which comes first, with the rest of the chain.
+
+    DNS names, and the domains of e-mail addresses, are in lower case: RFC 5280 section 7 compares them without.
+
+    Raises ``CertificateError(Reason.CERTIFICATE_MALFORMED)`` for more than 10 certificates or 64 KiB, and for anything
+    that does not read as a certificate.
+    """
+    if len(given) > MAX_CERTIFICATES:
+        raise CertificateError(Reason.CERTIFICATE_MALFORMED, f"more than {MAX_CERTIFICATES} certificates")
+    if sum(map(len, given)) > MAX_SIZE:
+        raise CertificateError(Reason.CERTIFICATE_MALFORMED, f"more than {MAX_SIZE} bytes of certificates")
+    try:
+        return _read(tuple(map(_der, given)))
+    except Exception as error:
+        # Any exception at all: the parser sees what a stranger sent, and has more ways to fail than it documents.
+        raise CertificateError(Reason.CERTIFICATE_MALFORMED, type(error).__name__) from error
+
+
+def _der(given: Given) -> bytes:
+    if isinstance(given, bytes):
+        return given
+    text = given.strip()
+    if not (text.startswith(_PEM_HEAD) and text.endswith(_PEM_FOOT)):
+        raise ValueError("not one PEM certificate")
+    return b64decode("".join(text[len(_PEM_HEAD) : -len(_PEM_FOOT)].split()), validate=True)
+
+
+def _read(ders: tuple[bytes, ...]) -> PeerCertificate:
+    from cryptography.x509 import load_der_x509_certificate  # only here: loaded with the first certificate
+
+    leaf, *_ = map(load_der_x509_certificate, ders)
+    dns, uris, emails = _alternative_names(leaf)
+    return PeerCertificate(
+        der=ders[0],
+        sha256=sha256(ders[0]).hexdigest(),
+        subject=leaf.subject.rfc4514_string(),
+        issuer=leaf.issuer.rfc4514_string(),
+        serial=leaf.serial_number,
+        not_before=leaf.not_valid_before_utc,
+        not_after=leaf.not_valid_after_utc,
+        dns=tuple(name.lower() for name in dns),
+        uris=uris,
+        emails=tuple(map(lower_domain, emails)),
+        chain=ders[1:],
+    )
+
+
+def _alternative_names(leaf: "Certificate") -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    from cryptography import x509
+
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return (), (), ()
+    kinds = (x509.DNSName, x509.UniformResourceIdentifier, x509.RFC822Name)
+    dns, uris, emails = (tuple(names.get_values_for_type(kind)) for kind in kinds)
+    for name in (*dns, *uris, *emails):
+        # A NUL or a line feed in a name has only ever served to be read differently by somebody else.
+        if not (name and name.isascii() and name.isprintable()):
+            raise ValueError("an alternative name with characters no name has")
+    return dns, uris, emails

@@ -1,0 +1,56 @@
+"""Where the client certificate comes from. One source is configured; none is ever guessed."""
+
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+from .._asgi import Scope
+from ..denial import Reason
+from ..errors import CertificateError
+from ..exchange import Exchange
+from .certificate import MAX_CERTIFICATES, Given
+
+
+class TLSExtension:
+    """The TLS connection to this server itself, as the server describes it (ASGI TLS extension, version 0.2).
+
+    Every key of the extension is treated as optional, because servers differ: ``client_cert_chain`` may be any iterable
+    of PEM text or DER bytes, leaf first; ``client_cert`` (DER), from before the specification, is read where there is
+    no chain. ``client_cert_name`` alone proves nothing and is not read.
+    """
+
+    def __repr__(self) -> str:
+        return "TLSExtension()"
+
+    def read(self, exchange: Exchange, scope: Scope) -> tuple[Given, ...]:
+        """The certificates as the server gave them, leaf first; empty if the client sent none.
+
+        Raises ``CertificateError`` where the server says nothing about TLS, or that verification failed.
+        """
+        extensions = scope.get("extensions") or {}
+        tls = extensions.get("tls")
+        if tls is None:
+            if exchange.is_secure:
+                raise CertificateError(Reason.TLS_UNKNOWN, "no ASGI TLS extension")
+            return ()
+        try:
+            if tls.get("client_cert_error"):
+                raise CertificateError(Reason.CERTIFICATE_UNVERIFIED, str(tls["client_cert_error"])[:256])
+            chain = tls.get("client_cert_chain")
+            if chain is not None and type(chain) is not tuple:
+                chain = _keep(scope, extensions, tls, chain)
+            if not chain and tls.get("client_cert"):
+                chain = (tls["client_cert"],)
+        except CertificateError:
+            raise
+        except Exception as error:
+            raise CertificateError(Reason.CERTIFICATE_MALFORMED, f"TLS extension: {type(error).__name__}") from error
+        return chain or ()
+
+
+def _keep(scope: Scope, extensions: Mapping[str, Any], tls: Mapping[str, Any], chain: Any) -> tuple[Given, ...]:
+    """The chain as a tuple, put into the scope too: an iterator can be read once, and the application may want it."""
+    # One more than allowed, so that too many are seen as too many, and an endless one ends.
+    kept = (chain,) if isinstance(chain, str | bytes) else tuple(islice(chain, MAX_CERTIFICATES + 1))
+    scope["extensions"] = {**extensions, "tls": {**tls, "client_cert_chain": kept}}
+    return kept
