@@ -185,6 +185,9 @@ class BearerAuthMiddleware(Layer):
         try:
             return self._judge(exchange, scope, token, digest, keys)
         except UnknownKeyError as still_unknown:
+            doubt = self._source.doubt()
+            if doubt is not None:
+                return self._refuse(exchange, scope, unavailable(doubt.wait, str(doubt)))
             return self._refuse(exchange, scope, self._challenges.invalid(still_unknown.reason, still_unknown.note))
 
     def _judge(self, exchange: Exchange, scope: Scope, token: bytes, digest: bytes, keys: KeySet) -> Answer:

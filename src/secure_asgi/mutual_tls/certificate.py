@@ -30,15 +30,19 @@ def read_certificates(given: tuple[Given, ...]) -> PeerCertificate:
     Raises ``CertificateError(Reason.CERTIFICATE_MALFORMED)`` for more than 10 certificates or 64 KiB, and for anything
     that does not read as a certificate.
     """
-    if len(given) > MAX_CERTIFICATES:
-        raise CertificateError(Reason.CERTIFICATE_MALFORMED, f"more than {MAX_CERTIFICATES} certificates")
-    if sum(map(len, given)) > MAX_SIZE:
-        raise CertificateError(Reason.CERTIFICATE_MALFORMED, f"more than {MAX_SIZE} bytes of certificates")
     try:
+        _check_size(given)
         return _read(tuple(map(_der, given)))
     except Exception as error:
         # Any exception at all: the parser sees what a stranger sent, and has more ways to fail than it documents.
-        raise CertificateError(Reason.CERTIFICATE_MALFORMED, type(error).__name__) from error
+        raise CertificateError(Reason.CERTIFICATE_MALFORMED, f"{type(error).__name__}: {error}"[:256]) from error
+
+
+def _check_size(given: tuple[Given, ...]) -> None:
+    if len(given) > MAX_CERTIFICATES:
+        raise ValueError(f"more than {MAX_CERTIFICATES} certificates")
+    if sum(map(len, given)) > MAX_SIZE:
+        raise ValueError(f"more than {MAX_SIZE} bytes of certificates")
 
 
 def _der(given: Given) -> bytes:
