@@ -12,6 +12,7 @@ from secure_asgi.errors import CertificateError
 from secure_asgi.flow import Layer
 from secure_asgi.mutual_tls import MutualTLSMiddleware, TLSExtension
 from secure_asgi.mutual_tls.certificate import MAX_CERTIFICATES, MAX_SIZE, read_certificates
+from secure_asgi.mutual_tls.fields import CERTIFICATE_FIELDS, _in_every_one
 from secure_asgi.mutual_tls.middleware import DETAIL, MAX_KNOWN
 from secure_asgi.mutual_tls.names import NameRules, own_name
 from secure_asgi.testing.certificates import CertificateAuthority
@@ -295,6 +296,16 @@ def test_an_identity_that_answers_nonsense_lets_nobody_in():
     assert app.scope is None
 
 
+def test_in_shadow_mode_even_an_identity_that_raises_leaves_a_user():
+    def broken(peer):
+        raise LookupError(peer.subject)
+
+    app = watch(identity=broken, mode="shadow")
+    assert http(app, extensions=tls()).status == 200
+    assert not app.scope["user"].is_authenticated
+    assert app.exchange.principal is None
+
+
 # --- allow= --------------------------------------------------------------------------------------------------------
 
 RULES = {
@@ -437,6 +448,10 @@ def test_a_forged_field_does_not_reach_the_application(name):
     app = watch()
     http(app, extensions=tls(), headers=[(b"Host", b"a"), (name.title().encode(), b"forged"), (b"accept", b"*/*")])
     assert app.scope["headers"] == [(b"Host", b"a"), (b"accept", b"*/*")]
+
+
+def test_the_shortcut_misses_no_beginning():
+    assert all(_in_every_one(beginning) for beginning in CERTIFICATE_FIELDS)
 
 
 def test_other_fields_are_left_alone_and_so_is_the_callers_list():
