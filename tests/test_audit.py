@@ -12,7 +12,7 @@ import pytest
 
 from secure_asgi import AuditMiddleware, ConfigurationError, Denial, JSONLinesSink, Layer, LoggingSink, StdoutSink
 from secure_asgi.audit.record import CUT, Handed, Request, encode, record_of
-from secure_asgi.audit.writer import Writer
+from secure_asgi.audit.writer import Writer, _flush_at_exit
 from secure_asgi.denial import Reply
 from secure_asgi.exchange import Exchange, PeerCertificate, Principal
 from secure_asgi.testing import recorded_audit
@@ -395,6 +395,28 @@ def test_the_thread_sleeps_without_traffic_and_wakes(monkeypatch):
     assert layer._writer._is_idle
     asgi.http(layer)
     assert len(records.wait()) == 2
+
+
+def test_a_writer_that_is_gone_has_nothing_to_flush():
+    _flush_at_exit(lambda: None)
+
+
+def test_a_thread_that_has_ended_is_followed_by_another():
+    records = recorded_audit()
+    layer = AuditMiddleware(asgi.hello, sinks=records)
+    asgi.http(layer)
+    layer._writer.close()
+    layer._writer.close()
+    asgi.http(layer)
+    assert len(records.wait()) == 2
+
+
+def test_a_line_that_cannot_even_begin(tmp_path):
+    """The newline that ends a torn line takes no room that a record counts as written."""
+    sink = JSONLinesSink(tmp_path / "audit.jsonl")
+    sink._is_torn = True
+    sink._note(-1, [b"x"])
+    assert sink._is_torn
 
 
 def test_two_layers_share_nothing():
