@@ -1,7 +1,7 @@
-"""What people put together today: seven middlewares of six packages, every one of them pure ASGI.
+"""What people put together today: seven middlewares, every one of them pure ASGI.
 
-None of Starlette's ``BaseHTTPMiddleware``, which would cost as much as everything here together; the token's verification
-is cached, which few people do; the proxy in front is taken as believed by the server.
+No ``BaseHTTPMiddleware``, which would cost as much as everything here together; the token's verification is cached;
+the proxy in front is one the server has believed already.
 """
 
 import logging
@@ -58,7 +58,7 @@ class AccessLog:
         self._logger.setLevel(logging.INFO)
         self._logger.propagate = False
         if not self._logger.handlers:
-            handler = logging.StreamHandler(open(os.devnull, "w"))
+            handler = logging.StreamHandler(open(os.devnull, "w"))  # noqa: SIM115 -- open as long as the process
             handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
             self._logger.addHandler(handler)
 

@@ -52,6 +52,29 @@ def check() -> None:
         got = [asyncio.run(_last_answer(build, app, headers, times, options)) for build in (eight_layers, fused)]
         if got[0] != got[1]:
             raise SystemExit(f"{name}: the fused function answers otherwise:\n{got[0]}\n{got[1]}")
+    asyncio.run(_check_assembled())
+
+
+async def _check_assembled() -> None:
+    """It answers 200 with every part at work, twice: from the second request on its token is warm."""
+    scope = assembled_scope()
+    wrapped = assembled(orders)
+    for _ in range(2):
+        heads: list[Any] = []
+        seen = {**scope, "headers": list(scope["headers"]), "state": {}}
+
+        async def send(message: Any, heads: list[Any] = heads) -> None:
+            heads.append(message)
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        await wrapped(seen, receive, send)
+        names = {name.lower() for name, _ in heads[0]["headers"]}
+        if heads[0]["status"] != 200 or not {b"strict-transport-security", b"x-request-id"} <= names:
+            raise SystemExit(f"the assembled stack answers {heads[0]}")
+        if "view_rate_limit" not in seen["state"] or not seen["user"].is_authenticated:
+            raise SystemExit("the assembled stack has not counted or not authenticated the request")
 
 
 async def _crash(scope: Any, receive: Any, send: Any) -> None:
@@ -78,7 +101,7 @@ _CASES: dict[str, tuple[Any, list[tuple[bytes, bytes]], int, dict[str, Any]]] = 
 async def _last_answer(
     build: Callable[..., Any], app: Any, headers: list[tuple[bytes, bytes]], times: int, options: dict[str, Any]
 ) -> Answer:
-    """Status, header lines in any order, body and audit record of the last of so many requests; ids and times masked."""
+    """Status, header lines in any order, body and audit record of the last of ``times`` requests; ids masked."""
     records: list[Any] = []
     flush: list[Callable[[], object]] = []
 

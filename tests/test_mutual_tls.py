@@ -1,6 +1,4 @@
 """Mutual TLS: what the server says of a connection in, a principal or a 403 out (MTLS-1, MTLS-4, CERT-1, CERT-4)."""
-<<<<<<< HEAD
-=======
 
 import itertools
 import logging
@@ -14,6 +12,7 @@ from secure_asgi.errors import CertificateError
 from secure_asgi.flow import Layer
 from secure_asgi.mutual_tls import MutualTLSMiddleware, TLSExtension
 from secure_asgi.mutual_tls.certificate import MAX_CERTIFICATES, MAX_SIZE, read_certificates
+from secure_asgi.mutual_tls.fields import CERTIFICATE_FIELDS, _in_every_one
 from secure_asgi.mutual_tls.middleware import DETAIL, MAX_KNOWN
 from secure_asgi.mutual_tls.names import NameRules, own_name
 from secure_asgi.testing.certificates import CertificateAuthority
@@ -297,6 +296,16 @@ def test_an_identity_that_answers_nonsense_lets_nobody_in():
     assert app.scope is None
 
 
+def test_in_shadow_mode_even_an_identity_that_raises_leaves_a_user():
+    def broken(peer):
+        raise LookupError(peer.subject)
+
+    app = watch(identity=broken, mode="shadow")
+    assert http(app, extensions=tls()).status == 200
+    assert not app.scope["user"].is_authenticated
+    assert app.exchange.principal is None
+
+
 # --- allow= --------------------------------------------------------------------------------------------------------
 
 RULES = {
@@ -441,6 +450,10 @@ def test_a_forged_field_does_not_reach_the_application(name):
     assert app.scope["headers"] == [(b"Host", b"a"), (b"accept", b"*/*")]
 
 
+def test_the_shortcut_misses_no_beginning():
+    assert all(_in_every_one(beginning) for beginning in CERTIFICATE_FIELDS)
+
+
 def test_other_fields_are_left_alone_and_so_is_the_callers_list():
     app = watch()
     harmless = [(name.encode(), b"1") for name in HARMLESS]
@@ -536,4 +549,3 @@ def test_what_cannot_be_read_is_said_why_in_the_record_only():
         with pytest.raises(CertificateError, match=note) as refused:
             read_certificates(given)
         assert refused.value.reason == Reason.CERTIFICATE_MALFORMED
->>>>>>> mtls

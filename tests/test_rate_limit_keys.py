@@ -51,6 +51,7 @@ def test_different_clients(one, other):
     [
         (32, "2001:db8:ffff::", "2001:db9::"),
         (48, "2001:db8:0:ffff::", "2001:db8:1::"),
+        (50, "2001:db8:0:3fff::", "2001:db8:0:4000::"),
         (52, "2001:db8:0:0fff::", "2001:db8:0:1000::"),
         (60, "2001:db8:0:f::", "2001:db8:0:10::"),
         (64, "2001:db8::ffff:0:0:0", "2001:db8:0:1::"),
@@ -143,6 +144,6 @@ def test_is_preflight(names, expected):
 
 
 def test_a_preflight_is_counted_apart_and_by_the_same_asker():
-    keys = ["203.0.113.9", "203.0.113.10", b"\x20\x01\x0d\xb8\0\0\0", "\udcff"]
-    assert len({*keys, *map(preflight_key, keys)}) == 8
+    keys = ["203.0.113.9", "203.0.113.10", b"\x20\x01\x0d\xb8\0\0\0", "\udcff", "日"]
+    assert len({*keys, *map(preflight_key, keys)}) == 10
     assert preflight_key(keys[0]) == preflight_key("203.0.113.9")

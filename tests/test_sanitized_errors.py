@@ -267,8 +267,11 @@ def test_an_http_exception_in_a_foreign_middleware_has_its_status(placed):
         pytest.param(HTTPException(409, ["a", "b"]), {"errors": ["a", "b"]}, id="a list"),
         pytest.param(HTTPException(409, {"at": object()}), {}, id="no JSON"),
         pytest.param(HTTPException(409, [object()]), {}, id="a list that is no JSON"),
+        pytest.param(HTTPException(409, [float("nan")]), {}, id="a number JSON has not"),
         pytest.param(HTTPException(409, 7), {}, id="a number"),
         pytest.param(HTTPException(503, DSN), {}, id="ERR-6 a 5xx's words are for us"),
+        pytest.param(HTTPException(500, DSN), {}, id="nor a 500's"),
+        pytest.param(HTTPException(300, "Choose."), {"detail": "Choose."}, id="the least status with a problem"),
         pytest.param(HTTPException(307, headers={"Location": "/x"}), {}, id="a redirect"),
         pytest.param(WebSocketException(1008, DSN), {}, id="a WebSocket's, on HTTP"),
     ],
@@ -682,15 +685,30 @@ def test_websockets(placed, path, denial_response, kinds, code):
         assert (answer.status, answer.problem["detail"]) == (404, "Own words.")
 
 
-def test_a_websocket_whose_handshake_is_under_way_is_not_asked_for_it_again():
-    """The endpoint has received ``websocket.connect`` and raises before it accepts."""
-
+@pytest.mark.parametrize("received", [False, True])
+def test_a_websocket_is_refused_after_its_connect_and_asked_for_it_once(received):
     async def endpoint(websocket):
-        await websocket.receive()
+        if received:
+            await websocket.receive()
         raise HTTPException(404, "Own words.")
 
     app = Starlette(routes=[WebSocketRoute("/ws", endpoint)], exception_handlers=problem_handlers())
-    assert websocket(app).problem["detail"] == "Own words."
+    order = []
+
+    async def listening(scope, receive, send):
+        async def heard():
+            message = await receive()
+            order.append(message["type"])
+            return message
+
+        async def said(message):
+            order.append(message["type"])
+            await send(message)
+
+        await app(scope, heard, said)
+
+    assert websocket(listening).problem["detail"] == "Own words."
+    assert order == ["websocket.connect", "websocket.http.response.start", "websocket.http.response.body"]
 
 
 def test_the_request_id_is_the_exchanges_and_absent_without_one():

@@ -68,6 +68,7 @@ def xff(*lines):
         ("FWD-3 the client's own line stands first", ["203.0.113.7", "198.51.100.1"], "198.51.100.1"),
         ("FWD-8 with a port", ["203.0.113.7:567"], "203.0.113.7"),
         ("FWD-8 bare IPv6", ["2001:db8::1"], "2001:db8::1"),
+        ("FWD-8 bare IPv6, as short as can be", ["::"], "::"),
         ("FWD-8 IPv6 in brackets", ["[2001:db8::1]"], "2001:db8::1"),
         ("FWD-8 IPv6 in brackets with a port", ["[2001:db8::1]:567"], "2001:db8::1"),
         ("FWD-8 quotes are optional", ['"[2001:db8::1]:567"'], "2001:db8::1"),
@@ -427,6 +428,7 @@ def test_scheme_lines_are_one_list():
         ("for=203.0.113.7;proto=https, for=10.0.0.2;proto=http", "203.0.113.7", "https"),
         ("for=6.6.6.6;proto=https, for=203.0.113.7;proto=http", "203.0.113.7", "http"),
         ("for=6.6.6.6;proto=https, for=203.0.113.7", "203.0.113.7", "http"),
+        ("for=203.0.113.7;;proto=https", "203.0.113.7", "https"),
         ("proto=https", None, "https"),
     ],
 )

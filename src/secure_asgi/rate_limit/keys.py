@@ -95,7 +95,7 @@ def principal_key(principal: Principal) -> Hashable:
 
 def preflight_key(key: Hashable) -> bytes:
     """The key of a CORS preflight: the same asker, counted apart (RL-16)."""
-    return _PREFLIGHT + repr(key).encode("utf-8", "surrogatepass")
+    return _PREFLIGHT + repr(key).encode()
 
 
 def is_preflight(fields: Fields) -> bool:
