@@ -99,7 +99,11 @@ def test_long_keys_cost_what_short_ones_do():
     key = key_of(None, key=lambda exchange, scope: "x" * 100_000)
     assert len(key) == 20
     assert key != key_of(None, key=lambda exchange, scope: "x" * 100_001)
-    assert len(key_of(None, key=lambda exchange, scope: "\udcff" * 100)) == 20
+
+
+@pytest.mark.parametrize("name", ["日本", "\udcff"], ids=["wide", "a lone surrogate"])
+def test_wide_keys_cost_what_narrow_ones_do(name):
+    assert len(key_of(None, key=lambda exchange, scope: name)) == 20
 
 
 def test_a_short_key_of_ones_own_is_kept():
