@@ -239,6 +239,20 @@ def test_an_outage_closes_with_1013():
     assert asgi.websocket(Outage(asgi.hello), texts=["bad"]).close_code == 1013
 
 
+def test_decisions_are_bounded():
+    class Shadow(RefuseMessages):
+        def __init__(self, app):
+            self.watched = None
+            super().__init__(app, mode="shadow")
+
+        def on_end(self, exchange):
+            self.watched = exchange
+
+    layer = Shadow(asgi.hello)
+    asgi.websocket(layer, texts=["bad"] * 150)
+    assert len(layer.watched.decisions) == 100
+
+
 async def keeps_talking(scope, receive, send):
     """Does not heed the disconnect at once, closes after it, and then reports it as Starlette does."""
     await receive()
