@@ -65,6 +65,14 @@ async def leaves_early(scope, receive, send):
     await send({"type": "lifespan.startup.complete"})
 
 
+async def says_more(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.progress"})
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
 async def fails_to_stop(scope, receive, send):
     await receive()
     await send({"type": "lifespan.startup.complete"})
@@ -80,6 +88,7 @@ LIVES = [
     ("fails to start", fails_to_start, ("", ""), ["lifespan.startup.failed"]),
     ("stops without a word", leaves_without_a_word, ("", ""), [STARTED, STOPPED]),
     ("leaves early", leaves_early, ("", ""), [STARTED, STOPPED]),
+    ("says more than we know", says_more, ("", ""), ["lifespan.startup.progress", STARTED, STOPPED]),
     ("fails to stop", fails_to_stop, ("", ""), [STARTED, "lifespan.shutdown.failed"]),
     ("a resource fails to open", takes_part, ("", "startup"), ["lifespan.startup.failed"]),
     ("a resource fails to close", takes_part, ("shutdown", "shutdown"), [STARTED, "lifespan.shutdown.failed"]),
