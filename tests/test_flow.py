@@ -1,7 +1,6 @@
 """What the pass promises, beyond what the comparison of flat, nested and split stacks shows."""
 
 import asyncio
-import gc
 from datetime import date
 
 import pytest
@@ -19,6 +18,7 @@ from secure_asgi.exchange import Exchange, PeerCertificate
 from secure_asgi.flow import Claim, Flow
 
 from . import asgi
+from .test_cycles import eight
 
 
 class Watch(Layer):
@@ -337,55 +337,6 @@ def test_trio():
     trio.run(layer, asgi.http_scope(), None, send)
     assert sent == ["http.response.start", "http.response.body"]
     assert layer.ended
-
-
-class Gate(Layer):
-    def on_request(self, exchange, scope):
-        exchange.fields(scope)
-        exchange.memo[self] = 1
-
-
-class Stamp(Layer):
-    def on_response(self, exchange, headers):
-        headers.append((b"x-a", b"b"))
-
-
-class Envelope(Layer):
-    def on_error(self, exchange, error):
-        return None
-
-    def on_sent(self, exchange):
-        pass
-
-    def on_end(self, exchange):
-        pass
-
-
-def eight(app):
-    for number, cls in enumerate([Gate, Gate, Gate, Envelope, Envelope, Stamp, Stamp]):
-        app = type(f"{cls.__name__}{number}", (cls,), {"name": str(number)})(app)
-    return app
-
-
-@pytest.mark.parametrize("refuses", [False, True])
-def test_no_cyclic_object_more_than_without_us(refuses):
-    """ "It adds no reference cycle (scope, exchange, send, scope)": counted with the collector off."""
-
-    async def requests(app, count):
-        for _ in range(count):
-            await asgi.drive(app, asgi.http_scope(), [])
-
-    def cyclic(app):
-        asyncio.run(requests(app, 20))
-        gc.collect()
-        gc.disable()
-        try:
-            asyncio.run(requests(app, 200))
-            return gc.collect() // 200
-        finally:
-            gc.enable()
-
-    assert cyclic(eight(Refuse(asgi.hello) if refuses else asgi.hello)) == cyclic(asgi.hello)
 
 
 def test_layers_that_stand_side_by_side_are_one_flow():
