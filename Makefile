@@ -20,16 +20,24 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2
 
-# Everything CI asks for.
+# Everything CI asks for. The files named last are the floor and the gates: no branch of theirs goes untested.
+FLOORS = _asgi.py _paths.py errors.py denial.py exchange.py flow.py _fetch.py _cache.py
+GATES = trusted_proxy/*.py trusted_host.py https_redirect.py rate_limit/*.py mutual_tls/*.py bearer/*.py
+ENVELOPES = hsts.py security_headers.py sanitized_errors.py audit/*.py
+comma := ,
+empty :=
+space := $(empty) $(empty)
+
 check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run --parallel-mode -m pytest --quiet
-	$(BIN)/python -m coverage combine --quiet
-	$(BIN)/python -m coverage report
+	$(BIN)/python -m coverage run -m pytest --quiet
+	$(BIN)/python -m coverage report --skip-covered
+	$(BIN)/python -m coverage report --fail-under 100 --skip-covered \
+		--include '$(subst $(space),$(comma),$(addprefix src/secure_asgi/,$(FLOORS) $(GATES) $(ENVELOPES)))'
 
 # Side by side with what people use today; ratios beside their goals.
 bench: $(READY)

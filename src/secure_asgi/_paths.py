@@ -20,8 +20,18 @@ def route_path(scope: Scope) -> str:
 
 
 def route_template(scope: Scope) -> str | None:
-    """The answering route's template (``/orders/{id}``), with the path it is mounted under; None without a route."""
-    template = getattr(scope.get("route"), "path_format", None)
+    """The answering route's template (``/orders/{id}``), with the path it is mounted under; None without a route.
+
+    A ``Mount`` is no answer: it hands on to an application whose route would be one.
+    """
+    route = scope.get("route")
+    if getattr(route, "endpoint", None) is None:
+        return None
+    # FastAPI leaves the route of an included router as it was written; the prefix is in a context beside it.
+    context = (scope.get("fastapi") or {}).get("effective_route_context")
+    if getattr(context, "original_route", None) is route:
+        route = context
+    template = getattr(route, "path_format", None)
     if not isinstance(template, str):
         return None
     root: str = scope.get("root_path", "")
@@ -39,7 +49,7 @@ class PathSet:
     __slots__ = ("_exact", "_prefixes")
 
     def __init__(self, paths: str | Iterable[str], *, option: str) -> None:
-        given = (paths,) if isinstance(paths, str) else tuple(paths)
+        given = (paths,) if isinstance(paths, str) or not isinstance(paths, Iterable) else tuple(paths)
         for path in given:
             if not isinstance(path, str) or not path.startswith("/"):
                 raise ConfigurationError(

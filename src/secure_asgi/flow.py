@@ -31,6 +31,9 @@ OnMessage = Callable[[Exchange, Message], Denial | Awaitable[Denial | None] | No
 OnSent = Callable[[Exchange], None]
 OnEnd = Callable[[Exchange], Awaitable[None] | None]
 
+_Step = tuple[int, "Layer", str, Any]
+"""One hook of one layer: depth, layer, the hook's name, the hook."""
+
 INTERNAL_ERROR = Denial(Reason.INTERNAL_ERROR, 500, "The request could not be processed.")
 
 
@@ -41,7 +44,7 @@ class Layer:
     ``budget`` bounds (seconds) what an awaitable from ``on_end`` may take. Options common to all gates: ``mode``
     (``"shadow"`` records refusals without sending them, until ``shadow_until``, a UTC date included) and ``exempt``
     (exact paths, or prefixes with a trailing slash). A subclass whose body defines ``__call__`` is a transform:
-    it never merges, and drives ``self.app`` itself.
+    it never merges, and drives ``self.app`` itself; hooks that it has too run between it and its application.
 
     Hooks are plain functions; ``on_request``, ``on_exempt``, ``on_message`` and ``on_end`` may return an awaitable when
     they must wait. A layer keeps no state of one request on itself: that goes into ``exchange.memo``.
@@ -81,7 +84,8 @@ class Layer:
         self.exempted = Decision(self.place, "exempt")
         self.claim: Claim | None = None
         self.app: ASGIApp | None = app
-        if app is not None and self.merges:
+        if app is not None and (self.merges or any(_overrides(self, hook) for hook in _HOOKS)):
+            # A transform that inherits hooks has them run around self.app: a gate must not fall away unnoticed.
             self.app = bind(app, self)
 
     @classmethod
@@ -128,6 +132,19 @@ class Layer:
         await self.app(scope, receive, send)
 
 
+_HOOKS = (
+    "on_request",
+    "on_exempt",
+    "on_response",
+    "on_message",
+    "on_error",
+    "on_sent",
+    "on_end",
+    "on_startup",
+    "on_shutdown",
+)
+
+
 class Claim:
     """One ``secure()`` or ``secure_stack()`` result serves one application: who came first has it."""
 
@@ -139,7 +156,10 @@ class Claim:
     def take(self, app: Any) -> None:
         owner = self._owner() if self._owner is not None else None
         if owner is None:
-            self._owner = weakref.ref(app)
+            try:
+                self._owner = weakref.ref(app)
+            except TypeError:  # a class with __slots__ and no place for weak references
+                self._owner = lambda: app
         elif owner is not app:
             raise ConfigurationError(
                 "one secure_stack() result serves one application, and this one already serves another: "
@@ -172,27 +192,19 @@ class Flow:
         # Indexed by depth: what is met on the way out from there, innermost first.
         self.stamps = self._outward("on_response")
         self.sent = self._outward("on_sent")
+        self.endings = self._outward("on_error", "on_end")
         self._gates = tuple(
             (
                 index,
                 layer,
+                layer.exempt or None,
                 layer.on_request if _overrides(layer, "on_request") else None,
                 layer.on_exempt if _overrides(layer, "on_exempt") else None,
             )
             for index, layer in enumerate(layers)
             if _overrides(layer, "on_request") or _overrides(layer, "on_exempt")
         )
-        self._unwinding = tuple(
-            (
-                index,
-                layer,
-                layer.on_error if _overrides(layer, "on_error") else None,
-                layer.on_end if _overrides(layer, "on_end") else None,
-            )
-            for index, layer in reversed(tuple(enumerate(layers)))
-            if _overrides(layer, "on_error") or _overrides(layer, "on_end")
-        )
-        self._error_layers = tuple(index for index, _, on_error, _ in self._unwinding if on_error is not None)
+        self._error_layers = tuple(index for index, layer in enumerate(layers) if _overrides(layer, "on_error"))
         self._inbound = tuple(
             (index, layer, layer.on_message) for index, layer in enumerate(layers) if _overrides(layer, "on_message")
         )
@@ -211,14 +223,14 @@ class Flow:
                 )
             seen.add(layer.place)
 
-    def _outward(self, hook: str) -> tuple[tuple[tuple[int, Layer, Any], ...], ...]:
-        """Per depth, the layers from there outwards that override ``hook``. The last entry, ``[-1]``, is "none"."""
-        found: list[tuple[int, Layer, Any]] = []
-        outward: list[tuple[tuple[int, Layer, Any], ...]] = []
+    def _outward(self, *names: str) -> tuple[tuple[_Step, ...], ...]:
+        """Per depth, what the layers from there outwards do at one turn of the way out. ``[-1]`` is "nothing"."""
+        steps: tuple[_Step, ...] = ()
+        outward = []
         for index, layer in enumerate(self.layers):
-            if _overrides(layer, hook):
-                found.insert(0, (index, layer, getattr(layer, hook)))
-            outward.append(tuple(found))
+            own = tuple((index, layer, name, getattr(layer, name)) for name in names if _overrides(layer, name))
+            steps = (*own, *steps)
+            outward.append(steps)
         return (*outward, ())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -232,67 +244,76 @@ class Flow:
         is_first = exchange is None
         if exchange is None:
             scope = dict(scope)
-            if type(scope["headers"]) is not list:
-                scope["headers"] = list(scope["headers"])
             scope[SCOPE_KEY] = exchange = Exchange(scope)
         else:
             exchange.forget_fields()
+        if type(scope["headers"]) is not list:
+            scope["headers"] = list(scope["headers"])
+        exchange.awaits_connect = kind == "websocket"
         sender = _Sender(self, exchange, scope, send, is_first)
         inbox: _Inbox | None = None
         entered = -1
-        in_gates = True
+        is_through = False
         try:
-            for index, layer, on_request, on_exempt in self._gates:
-                entered = index
-                if layer.exempt and route_path(scope) in layer.exempt:
-                    hook, decision = on_exempt, layer.exempted
-                else:
-                    hook, decision = on_request, layer.passed
-                answer: Answer = None
-                if hook is not None:
-                    try:
-                        said = hook(exchange, scope)
-                        answer = said if said is None or isinstance(said, (Denial, Reply)) else await said
-                    except Exception as crash:
-                        if not _survives(exchange, layer, crash):
-                            raise
-                        continue
-                if answer is None:
-                    exchange.decisions.append(decision)
-                elif not _suspended(exchange, layer, answer):
-                    sender.leave_from(index)
-                    if isinstance(answer, Reply):
-                        await answer.app(scope, receive, sender)
+            try:
+                for index, layer, exempt, on_request, on_exempt in self._gates:
+                    entered = index
+                    if exempt is not None and route_path(scope) in exempt:
+                        hook, decision = on_exempt, layer.exempted
                     else:
-                        exchange.denial = answer
-                        await refuse(answer, exchange, scope, receive, sender)
-                    break
-            else:
+                        hook, decision = on_request, layer.passed
+                    answer: Answer = None
+                    if hook is not None:
+                        try:
+                            said = hook(exchange, scope)
+                            answer = said if said is None or isinstance(said, (Denial, Reply)) else await said
+                        except Exception as crash:
+                            if not _survives(exchange, layer, crash):
+                                raise
+                            continue
+                    if answer is None:
+                        exchange.decisions.append(decision)
+                    elif not _suspended(exchange, layer, answer):
+                        sender.leave_from(index)
+                        if isinstance(answer, Reply):
+                            exchange.awaits_connect = False
+                            await answer.app(scope, receive, sender)
+                        else:
+                            await _answer(answer, exchange, scope, receive, sender)
+                        break
+                else:
+                    is_through = True
+            except Exception as error:
+                if not (self._is_guarded(exchange, entered) or sender.head_left) and _note_failure(
+                    exchange, sender, error
+                ):
+                    sender.leave_from(entered)
+                    await _answer(INTERNAL_ERROR, exchange, scope, receive, sender)
+                raise
+            if is_through:
                 entered = self._innermost
                 sender.leave_from(entered)
-                in_gates = False
+                exchange.awaits_connect = False
                 exchange.error_layers += len(self._error_layers)
                 if self._inbound and kind == "websocket":
-                    receive = inbox = _Inbox(self._inbound, exchange, scope, sender, receive)
-                await self.app(scope, receive, sender)
-                if inbox is not None and inbox.error is not None:
-                    # The layers inside the one that raised have ended well: only from it outwards is it an error.
-                    await self._end(exchange, inbox.failed_at + 1, entered)
-                    entered = inbox.failed_at
-                    raise inbox.error
+                    inbox = _Inbox(self._inbound, exchange, scope, sender, receive)
+                    await self._run_listening(inbox, exchange, scope, sender)
+                else:
+                    await self.app(scope, receive, sender.__call__)
         except BaseException as error:
             is_error = _note_failure(exchange, sender, error)
-            if in_gates and is_error and not self._is_guarded(exchange, entered) and not sender.head_left:
-                sender.leave_from(entered)
-                await _answer(INTERNAL_ERROR, exchange, scope, sender)
-            if not await self._unwind(exchange, scope, sender, entered, error if is_error else None):
+            if inbox is not None and inbox.is_unwound:
+                entered = inbox.failed_at
+            steps = self.endings[entered]
+            if not await _unwind(steps, exchange, scope, receive, sender, error if is_error else None):
                 raise
         else:
-            if not sender.done:
+            if not (sender.done or exchange.done):
                 _note_unfinished(exchange, sender, kind)
-            await self._end(exchange, 0, entered)
+            if steps := self.endings[entered]:
+                await _unwind(steps, exchange, scope, receive, sender, None)
         finally:
-            if not in_gates:
+            if is_through:
                 exchange.error_layers -= len(self._error_layers)
             if inbox is not None:
                 inbox.error = None
@@ -301,6 +322,21 @@ class Flow:
                 for key in ("route", "endpoint", "path_params"):
                     if key in scope:
                         caller[key] = scope[key]
+
+    async def _run_listening(self, inbox: "_Inbox", exchange: Exchange, scope: Scope, sender: "_Sender") -> None:
+        """The application behind an inbox. A raising ``on_message`` is an error from its layer outwards: the layers
+        further in have only met the disconnect that the application was told of."""
+        try:
+            await self.app(scope, inbox, sender)
+        except Exception as ending:
+            if inbox.error is None or not _is_ending(ending):
+                raise
+            _note_failure(exchange, sender, ending)
+        if inbox.error is not None:
+            inbox.is_unwound = True
+            inside = len(self.endings[self._innermost]) - len(self.endings[inbox.failed_at])
+            await _unwind(self.endings[self._innermost][:inside], exchange, scope, inbox, sender, None)
+            raise inbox.error
 
     async def _other(self, kind: str, scope: Scope, receive: Receive, send: Send) -> None:
         if kind != "lifespan":
@@ -319,37 +355,6 @@ class Flow:
     def _is_guarded(self, exchange: Exchange, entered: int) -> bool:
         """An error layer stands outside the layer ``entered``: here, or in a flow further out."""
         return exchange.error_layers > 0 or any(index <= entered for index in self._error_layers)
-
-    async def _unwind(
-        self, exchange: Exchange, scope: Scope, sender: "_Sender", entered: int, error: BaseException | None
-    ) -> bool:
-        """Innermost first, each layer's ``on_error``, then its ``on_end``. True if the error was answered for good."""
-        is_handled = False
-        for index, layer, on_error, on_end in self._unwinding:
-            if index > entered:
-                continue
-            is_open = not (is_handled or sender.head_left or exchange.head_left)
-            if on_error is not None and isinstance(error, Exception) and is_open:
-                try:
-                    denial = on_error(exchange, error)
-                except Exception as crash:
-                    _record_crash(exchange, layer, "on_error", crash)
-                    denial = None
-                if denial is not None:
-                    sender.leave_from(index)
-                    # Below 500 the error was an answer in disguise; from 500 on it goes outward, to the server's log.
-                    is_handled = denial.status < 500
-                    if is_handled:
-                        exchange.outcome = None
-                    await _answer(denial, exchange, scope, sender)
-            if on_end is not None:
-                await _run_end(exchange, layer, on_end)
-        return is_handled
-
-    async def _end(self, exchange: Exchange, outermost: int, innermost: int) -> None:
-        for index, layer, _, on_end in self._unwinding:
-            if on_end is not None and outermost <= index <= innermost:
-                await _run_end(exchange, layer, on_end)
 
 
 def _survives(exchange: Exchange, layer: Layer, crash: Exception) -> bool:
@@ -375,14 +380,16 @@ def _note_failure(exchange: Exchange, sender: "_Sender", error: BaseException) -
     is_exception = isinstance(error, Exception)
     is_error = is_exception and not _is_ending(error)
     exchange.error_type = type(error).__name__
-    if not sender.done:
+    if not (sender.done or exchange.done):
         exchange.outcome = "failed" if is_error else "aborted" if is_exception else "cancelled"
+    if not sender.head_left and not exchange.head_left:
+        exchange.status = None  # a head from further in that a foreign layer has kept to itself
     return is_error
 
 
 def _note_unfinished(exchange: Exchange, sender: "_Sender", kind: str) -> None:
-    """The application returned without its last message: fine on an accepted WebSocket, a cut on HTTP."""
-    if kind == "http" or not sender.head_left:
+    """The application returned without its last message: fine on an accepted WebSocket, else a cut."""
+    if kind == "http" or not sender.head_left or exchange.status != 101:
         exchange.outcome = "aborted"
     elif exchange.outcome is None:
         exchange.outcome = "complete"
@@ -393,25 +400,67 @@ def _is_ending(error: BaseException) -> bool:
     return any(base.__name__ in ("WebSocketDisconnect", "ClientDisconnect") for base in type(error).__mro__)
 
 
-async def _answer(denial: Denial, exchange: Exchange, scope: Scope, sender: "_Sender") -> None:
-    """Refuse in the middle of unwinding, where a client that went away is no second error."""
+async def _unwind(
+    steps: tuple[_Step, ...],
+    exchange: Exchange,
+    scope: Scope,
+    receive: Receive,
+    sender: "_Sender",
+    error: BaseException | None,
+) -> bool:
+    """Layer by layer, innermost first, ``on_error``, then ``on_end``. True if the error was answered for good."""
+    is_handled = False
+    for position, (index, layer, name, hook) in enumerate(steps):
+        try:
+            if name == "on_end":
+                waiting = hook(exchange)
+                if waiting is not None:
+                    await _within(layer.budget, waiting)
+            elif error is not None and not (is_handled or sender.head_left or exchange.head_left):
+                denial = hook(exchange, error)
+                if denial is not None:
+                    sender.leave_from(index)
+                    is_handled = await _answer_error(denial, exchange, scope, receive, sender)
+        except Exception as crash:
+            _record_crash(exchange, layer, name, crash)
+        except BaseException as cut:
+            # Cancelled while this layer waited: those further out end all the same, and that is how.
+            _note_failure(exchange, sender, cut)
+            await _unwind(steps[position + 1 :], exchange, scope, receive, sender, None)
+            raise
+    return is_handled
+
+
+async def _answer_error(denial: Denial, exchange: Exchange, scope: Scope, receive: Receive, sender: "_Sender") -> bool:
+    """Below 500 the error was an answer in disguise; from 500 on it goes outward too, to the server's log."""
+    is_handled = denial.status < 500
+    exchange.outcome = None if is_handled else "failed"
+    try:
+        await _answer(denial, exchange, scope, receive, sender)
+    except Exception:
+        exchange.outcome = "failed"
+        raise
+    return is_handled
+
+
+async def _answer(denial: Denial, exchange: Exchange, scope: Scope, receive: Receive, sender: "_Sender") -> None:
+    """Refuse; a client that has gone away is no error, but the end of it."""
     exchange.denial = denial
     try:
-        await refuse(denial, exchange, scope, None, sender)
+        await refuse(denial, exchange, scope, receive, sender)
     except OSError:
+        is_cut = True
+    else:
+        is_cut = not sender.done
+    if is_cut and exchange.outcome != "failed":
         exchange.outcome = "aborted"
 
 
-async def _run_end(exchange: Exchange, layer: Layer, on_end: OnEnd) -> None:
-    try:
-        waiting = on_end(exchange)
-        if waiting is not None:
-            import anyio  # only here: a flow whose layers never wait at the end never loads it
+async def _within(budget: float, waiting: Awaitable[None]) -> None:
+    import anyio  # only here: a flow whose layers never wait at the end never loads it
 
-            with anyio.fail_after(layer.budget, shield=True):
-                await waiting
-    except Exception as crash:
-        _record_crash(exchange, layer, "on_end", crash)
+    with anyio.fail_after(budget, shield=True):
+        await waiting
 
 
 def _record_crash(exchange: Exchange, layer: Layer, hook: str, crash: Exception) -> None:
@@ -466,7 +515,7 @@ class _Sender:
         self._send = send
         self._is_first = is_first
         self._has_trailers = False
-        self._muted_by: int | None = None
+        self._muted_by = -1
         self._stamps_from = self._sent_from = -1
         self.head_left = False
         self.done = False
@@ -477,19 +526,19 @@ class _Sender:
 
     def __call__(self, message: Message) -> Awaitable[None]:
         kind: str = message["type"]
-        if self._muted_by is not None:
+        if self._muted_by >= 0:
             return self._drop(kind, message)
         if kind == "http.response.body":  # first: the only message there are many of
             if self._is_first:
                 self._exchange.bytes_sent += len(message.get("body", b""))
             if not message.get("more_body", False) and not self._has_trailers:
-                self._finish(-1)
+                self._finish()
         elif kind in _HEADS:
             return self._stamp_and_send(kind, message)
         elif _is_last(kind, message, self._has_trailers):
             if kind == "websocket.close" and not self.head_left:
                 self._note_head(403)  # what a server answers to a handshake that is closed
-            self._finish(-1)
+            self._finish()
         return self._send(message)
 
     def _note_head(self, status: int) -> None:
@@ -505,8 +554,11 @@ class _Sender:
         exchange = self._exchange
         self._note_head(101 if kind == "websocket.accept" else message["status"])
         self._has_trailers = message.get("trailers", False)
+        stamps = self._flow.stamps[self._stamps_from]
+        if not stamps:
+            return self._send(message)
         headers = [(name.lower(), value) for name, value in message.get("headers") or ()]
-        for index, layer, on_response in self._flow.stamps[self._stamps_from]:
+        for index, layer, _, on_response in stamps:
             try:
                 denial = on_response(exchange, headers)
             except Exception as crash:
@@ -516,18 +568,22 @@ class _Sender:
                 return self._replace(index, denial)
         return self._send({**message, "headers": headers})
 
-    def _finish(self, outside: int) -> None:
-        """The last message is about to leave: ``on_sent`` of the layers inside ``outside``."""
+    def _finish(self) -> None:
+        """The last message is about to leave, or to be dropped: ``on_sent`` of the layers that it passes."""
+        if self.done:
+            return
         self.done = True
         exchange = self._exchange
+        if self._is_first:
+            exchange.done = True
         if exchange.outcome is None:
             exchange.outcome = "complete"
-        for index, layer, on_sent in self._flow.sent[self._sent_from]:
-            if index > outside:
+        for index, layer, name, on_sent in self._flow.sent[self._sent_from]:
+            if index > self._muted_by:
                 try:
                     on_sent(exchange)
                 except Exception as crash:
-                    _record_crash(exchange, layer, "on_sent", crash)
+                    _record_crash(exchange, layer, name, crash)
 
     def _mute(self, index: int) -> "_Sender":
         """Layer ``index`` takes the answer over: the way out for it, and nothing more for those further in."""
@@ -541,6 +597,7 @@ class _Sender:
     async def _replace(self, index: int, denial: Denial) -> None:
         """Layer ``index`` will not have this head: its refusal goes out instead, from outside itself."""
         own = self._mute(index)
+        own.head_left = False
         own._stamps_from = index - 1
         exchange = self._exchange
         exchange.denial = denial
@@ -549,14 +606,14 @@ class _Sender:
         await refuse(denial, exchange, self._scope, None, own)
 
     async def close(self, index: int, code: int) -> None:
-        """Layer ``index`` closes an open WebSocket, unless the application has done so already."""
-        if not self.done:
+        """Layer ``index`` closes an open WebSocket, unless somebody has done so already."""
+        if not self.done and self._muted_by < 0:
             await self._mute(index)({"type": "websocket.close", "code": code, "reason": ""})
 
     def _drop(self, kind: str, message: Message) -> Awaitable[None]:
         """Said to nobody; but the layers between the application and the one that answered learn of its end."""
-        if not self.done and self._muted_by is not None and _is_last(kind, message, False):
-            self._finish(self._muted_by)
+        if _is_last(kind, message, self._has_trailers):
+            self._finish()
         return _nothing()
 
 
@@ -567,7 +624,7 @@ async def _nothing() -> None:
 class _Inbox:
     """The ``receive`` of a WebSocket some layer listens to; after a refusal the application hears of a disconnect."""
 
-    __slots__ = ("_code", "_exchange", "_hooks", "_receive", "_sender", "error", "failed_at")
+    __slots__ = ("_code", "_exchange", "_hooks", "_receive", "_sender", "error", "failed_at", "is_unwound")
 
     def __init__(
         self,
@@ -585,6 +642,7 @@ class _Inbox:
         self._code = 0
         self.error: Exception | None = None
         self.failed_at = -1
+        self.is_unwound = False
 
     async def __call__(self) -> Message:
         if self._code:
@@ -616,23 +674,29 @@ class _Inbox:
         return {"type": "websocket.disconnect", "code": self._code, "reason": ""}
 
 
+_CLOSE_REASON_BYTES = 123
+"""RFC 6455 section 5.5: a control frame carries 125 bytes, two of them the code."""
+
+
 async def refuse(denial: Denial, exchange: Exchange, scope: Scope, receive: Receive | None, send: Send) -> None:
     """Put a denial on the wire, the one way there is: an RFC 9457 problem, never cacheable.
 
-    On a WebSocket it waits for ``websocket.connect`` (if given a ``receive``: without one, the application has begun),
-    then answers as HTTP where the server can, and closes with the denial's code where it cannot.
+    On a WebSocket it waits for ``websocket.connect`` where no application has begun and ``receive`` is given, then
+    answers as HTTP where the server can, and closes with the denial's code where it cannot.
     """
+    problem = denial.problem(exchange.request_id)
+    body = json.dumps(problem, separators=(",", ":")).encode()
     prefix = ""
     if scope["type"] == "websocket":
-        if receive is not None and (await receive())["type"] != "websocket.connect":
-            return
+        if exchange.awaits_connect and receive is not None:
+            exchange.awaits_connect = False
+            if (await receive())["type"] != "websocket.connect":
+                return
         if "websocket.http.response" not in (scope.get("extensions") or {}):
-            await send(
-                {"type": "websocket.close", "code": denial.websocket_code, "reason": denial.problem("")["title"]}
-            )
+            reason = problem["title"].encode()[:_CLOSE_REASON_BYTES].decode(errors="ignore")
+            await send({"type": "websocket.close", "code": denial.websocket_code, "reason": reason})
             return
         prefix = "websocket."
-    body = json.dumps(denial.problem(exchange.request_id), separators=(",", ":")).encode()
     headers = [
         (b"content-type", b"application/problem+json"),
         (b"content-length", b"%d" % len(body)),
@@ -666,10 +730,15 @@ class _Lifespan:
             await send({"type": "lifespan.startup.failed", "message": problem})
             return
 
+        is_stopping = False
+
         async def replay() -> Message:
-            nonlocal startup
+            nonlocal startup, is_stopping
             message, startup = startup, None
-            return await receive() if message is None else message
+            if message is None:
+                message = await receive()
+                is_stopping = message["type"] == "lifespan.shutdown"
+            return message
 
         async def relay(message: Message) -> None:
             await send(await self._heed(message))
@@ -683,7 +752,9 @@ class _Lifespan:
                 logger.info("the application takes no part in lifespan: completed in its stead")
             if not self._state:
                 await relay({"type": "lifespan.startup.complete"})
-                await receive()
+            if self._state == "started":
+                if not is_stopping:
+                    await receive()
                 await relay({"type": "lifespan.shutdown.complete"})
         finally:
             await self._close()

@@ -1,5 +1,7 @@
 """What a user needs to test an application that is protected by this library."""
 
+from .audit import recorded_audit
 from .certificates import issue_certificate
+from .tokens import TokenFactory
 
-__all__ = ["issue_certificate"]
+__all__ = ["TokenFactory", "issue_certificate", "recorded_audit"]

@@ -1,0 +1,117 @@
+"""One bounded GET of a JSON document: httpx is named here and nowhere else in the middlewares.
+
+Bounded in time as a whole (a dripping server is cut off), in bytes as they arrive, in redirects (none), in encodings
+(identity alone: nothing can unpack into more) and in content types. Environment variables name no proxy here.
+"""
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import httpx
+
+CONNECT_TIMEOUT = 2.0
+"""Seconds for the TCP and TLS handshakes of one fetch."""
+
+
+class FetchError(Exception):
+    """The document could not be had; the message is for the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """``body`` as it came; ``max_age`` the seconds for which it may be kept, None if the server does not say."""
+
+    body: bytes
+    max_age: float | None
+
+
+class Fetcher:
+    """Fetches with a client of its own, or with the given one, which is never closed here.
+
+    ``client`` an ``httpx.AsyncClient`` (its CA certificates, its proxy); ``timeout`` seconds for one fetch as a whole.
+    Without one, every fetch opens a connection and closes it: there is nothing that belongs to an event loop, and
+    nothing to close. Raises ``ConfigurationError`` if httpx is not installed or ``client`` is none.
+    """
+
+    __slots__ = ("_client", "_httpx", "_timeout", "_tls")
+
+    def __init__(self, client: "httpx.AsyncClient | None" = None, *, timeout: float = 5.0) -> None:
+        self._httpx = _load_httpx()
+        if client is not None and not hasattr(client, "stream"):
+            raise ConfigurationError(f"http= is an httpx.AsyncClient, got {type(client).__name__}")
+        self._client = client
+        self._timeout = timeout
+        self._tls: Any = None
+
+    async def get(self, url: str, *, types: Collection[str], max_bytes: int) -> Document:
+        """The document at ``url``, of one of the media ``types`` (lower-case). Raises ``FetchError``, nothing else."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                if self._client is not None:
+                    return await self._read(self._client, url, types, max_bytes)
+                async with await self._open() as client:
+                    return await self._read(client, url, types, max_bytes)
+        except FetchError:
+            raise
+        except Exception as error:
+            # httpx raises its own, the socket's, TLS's and IDNA's errors, and a client of the user's own anything.
+            raise FetchError(type(error).__name__) from error
+
+    async def _open(self) -> "httpx.AsyncClient":
+        if self._tls is None:
+            # Reading the CA bundle takes some 20 ms, which the event loop does not have.
+            self._tls = await asyncio.to_thread(self._httpx.create_ssl_context, trust_env=False)
+        client: httpx.AsyncClient = self._httpx.AsyncClient(verify=self._tls, trust_env=False)
+        return client
+
+    async def _read(self, client: "httpx.AsyncClient", url: str, types: Collection[str], max_bytes: int) -> Document:
+        per_step = (min(CONNECT_TIMEOUT, self._timeout), self._timeout, self._timeout, self._timeout)
+        headers = {"accept": ", ".join(types), "accept-encoding": "identity"}
+        async with client.stream("GET", url, headers=headers, timeout=per_step, follow_redirects=False) as answer:
+            if answer.status_code != 200:
+                raise FetchError(f"status {answer.status_code}")
+            media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if media_type not in types:
+                raise FetchError(f"content type {media_type[:64]!a}")
+            if answer.headers.get("content-encoding", "identity").strip().lower() != "identity":
+                raise FetchError("a content encoding that was not asked for")
+            body = bytearray()
+            async for chunk in answer.aiter_bytes():
+                body += chunk
+                if len(body) > max_bytes:
+                    raise FetchError(f"more than {max_bytes} bytes")
+            return Document(bytes(body), _max_age(answer.headers))
+
+
+def _load_httpx() -> Any:
+    try:
+        import httpx
+    except ImportError:
+        raise ConfigurationError("fetching keys needs httpx: pip install httpx") from None
+    return httpx
+
+
+def _max_age(headers: Any) -> float | None:
+    """Freshness as RFC 9111 section 4.2 has it, from max-age and Age alone; 0 where the server forbids keeping."""
+    lifetime: float | None = None
+    for directive in headers.get("cache-control", "").lower().split(","):
+        name, _, value = directive.strip().partition("=")
+        if name in ("no-store", "no-cache"):
+            return 0.0
+        value = value.strip('"')
+        if name == "max-age" and _is_seconds(value):
+            lifetime = float(value)
+    if lifetime is None:
+        return None
+    age = headers.get("age", "").strip()
+    return max(0.0, lifetime - float(age)) if _is_seconds(age) else lifetime
+
+
+def _is_seconds(text: str) -> bool:
+    """delta-seconds, no longer than makes sense."""
+    return text.isascii() and text.isdigit() and len(text) <= 10

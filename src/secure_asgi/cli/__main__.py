@@ -1,0 +1,5 @@
+"""``python -m secure_asgi.cli``, where the command is not on the PATH."""
+
+from . import main
+
+raise SystemExit(main())
