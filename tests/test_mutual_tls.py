@@ -101,6 +101,8 @@ class Explosive:
         raise LookupError(key)
 
 
+# The name's type, its length, then itself: a name of no length, and a longer one of another type after it.
+EMPTY_NAME = DER.replace(b"\x82\x14shop.clients.example", b"\x82\x00\x81\x12op.clients.example")
 OTHER = AUTHORITY.issue("dns:other.example")
 NOW = datetime.now(UTC)
 EXPIRED = AUTHORITY.issue("dns:shop.clients.example", not_after=NOW - timedelta(minutes=1))
@@ -135,6 +137,11 @@ REFUSED = {
     "an extension that raises": (Reason.CERTIFICATE_MALFORMED, {"tls": Explosive()}),
     "a NUL in a name": (Reason.CERTIFICATE_MALFORMED, tls(AUTHORITY.issue("dns:shop.clients.example\0.evil"))),
     "a line feed in a name": (Reason.CERTIFICATE_MALFORMED, tls(AUTHORITY.issue("uri:spiffe://a/b\nx"))),
+    "a letter in a name that is not ASCII": (
+        Reason.CERTIFICATE_MALFORMED,
+        chain(DER.replace(b"shop.cl", b"sh\xf6p.cl")),
+    ),
+    "an empty name": (Reason.CERTIFICATE_MALFORMED, chain(EMPTY_NAME)),
     "expired": (Reason.CERTIFICATE_EXPIRED, tls(EXPIRED)),
     "not yet valid": (Reason.CERTIFICATE_NOT_YET_VALID, tls(NOT_YET)),
     "another name": (Reason.CERTIFICATE_NOT_ALLOWED, tls(OTHER)),
@@ -354,7 +361,7 @@ def test_one_of_several_rules_and_one_of_several_names_is_enough():
 BAD_RULES = {
     "none at all": ((), "leave it out to accept every verified certificate"),
     "no kind": ("client.example", 'rules such as "dns:client.example"'),
-    "the common name": ("cn:client", "a common name is free text"),
+    "the common name": ("CN:client", "a common name is free text"),
     "not a text": ((7,), "got 7"),
     "an empty name": ("dns:", "dns: followed by a host name"),
     "a wildcard alone": ("dns:*", "dns: followed by a host name"),
@@ -369,7 +376,7 @@ BAD_RULES = {
     "any scheme": ("uri:*://a/b", "uri: followed by"),
     "part of a segment": ("uri:spiffe://example.org/ns-*", "uri: followed by"),
     "a wildcard in a URN": ("uri:urn:x:*", "uri: followed by"),
-    "a URI that only looks hierarchical": ("uri:a:b/c/*/d", "uri: followed by"),
+    "a URI that only looks hierarchical": ("uri:a:b/c/d/*", "uri: followed by"),
     "an address without @": ("email:ops", "email: followed by"),
     "nobody at all": ("email:@example.org", "email: followed by"),
     "part of an address": ("email:ops*@example.org", "email: followed by"),
