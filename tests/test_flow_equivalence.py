@@ -508,7 +508,7 @@ stacks = st.lists(layer_specs, min_size=1, max_size=7)
 @COMMON
 @given(specs=stacks, request=requests, where=st.integers(0, 127))
 def test_flat_nested_and_split_are_one(runner, specs, request, where):
-    """ "A `Layer` that wraps another `Layer` directly does not nest a second time": and nobody can tell."""
+    """“A `Layer` that wraps another `Layer` directly does not nest a second time”: and nobody can tell."""
     expected = run(nested, specs, request, runner)
     for name, compose in (
         ("flat", flat),
@@ -606,10 +606,9 @@ HEADS = ("http.response.start", "websocket.accept", "websocket.http.response.sta
     holder=st.sampled_from((until_the_body, until_the_end, whatever_happens)),
 )
 def test_buffering(runner, specs, request, where, holder):
-    """ "on_error while no head has left this flow or the outermost one": never two starts, each ``on_end`` once.
+    """“on_error while no head has left this flow or the outermost one”: never two starts, each ``on_end`` once.
 
-    "entered layers only": those whose gate was asked, or that the request got past.
-    """
+    “entered layers only”: those whose gate was asked, or that the request got past."""
     shown = run(split(where, holder), specs, request, runner)
     kinds = [message["type"] for message in shown["messages"]]
     assert len([kind for kind in kinds if kind in HEADS]) <= 1
