@@ -27,7 +27,7 @@ from secure_asgi.audit.writer import Writer
 from secure_asgi.bearer.challenge import MALFORMED, Challenges, bearer_token
 from secure_asgi.bearer.claims import DEFAULT_LEEWAY, DEFAULT_MAX_BYTES, ClaimRules, roles_of, scopes_of
 from secure_asgi.bearer.keys import ASYMMETRIC, KeySet, named_algorithms
-from secure_asgi.bearer.middleware import CACHED_FOR
+from secure_asgi.bearer.middleware import CACHE_SECONDS
 from secure_asgi.denial import Denial, Reason
 from secure_asgi.errors import ForwardedError, TokenError
 from secure_asgi.exchange import SCOPE_KEY, Decision, Principal, new_uuid
@@ -149,7 +149,7 @@ def fused(
             claims=MappingProxyType(claims),
             token_id=claims.get("jti", ""),
         )
-        lifetime = min(claims["exp"] + rules.leeway - now, CACHED_FOR)
+        lifetime = min(claims["exp"] + rules.leeway - now, CACHE_SECONDS)
         return principal, AuthCredentials(("authenticated", *sorted(scopes))), monotonic() + lifetime
 
     async def run(scope: Any, receive: Any, send: Any) -> None:

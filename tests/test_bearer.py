@@ -327,6 +327,14 @@ def test_junk_is_not_remembered():
     assert len(made._verified) == 0
 
 
+def test_a_token_is_remembered_once_however_its_scheme_is_spelt():
+    """Else the holder of one token could push those of all others out."""
+    made = layer()
+    for spelling in ("Bearer ", "bearer ", "BEARER  ", "Bearer   "):
+        assert asgi.http(made, headers={"authorization": spelling + GOOD}).status == 200
+    assert len(made._verified) == 1
+
+
 ALGORITHMS = ["RS256", "PS256", "ES256", "ES384", "ES512", "Ed25519"]
 
 

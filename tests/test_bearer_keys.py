@@ -403,7 +403,7 @@ def test_a_token_without_a_kid_is_worth_a_look_too():
     async def test(world):
         world.tokens.rotate()
         world.issuer.publish(world.tokens.jwks)
-        head, claims, signature = world.tokens.token().split(".")
+        _, claims, signature = world.tokens.token().split(".")
         nameless = base64.urlsafe_b64encode(b'{"alg":"ES256"}').rstrip(b"=").decode()
         assert await world.status() == 200
         assert await world.status(f"{nameless}.{claims}.{signature}") == 401

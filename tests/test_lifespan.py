@@ -237,6 +237,18 @@ def test_the_applications_own_failure_to_stop_is_not_covered():
     assert log[-1] == "close a"
 
 
+def test_what_we_do_not_know_is_passed_on():
+    log = []
+
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "lifespan.startup.progress"})
+        await send({"type": "lifespan.startup.complete"})
+
+    told = lifespan(Resource(app, log=log, place="a"))
+    assert kinds(told) == ["startup.progress", "startup.complete", "shutdown.complete"]
+
+
 def test_a_cancelled_stop_closes_all():
     log = []
     inner = Resource(application(log), log=log, place="b", closing=asyncio.CancelledError())

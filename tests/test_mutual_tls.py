@@ -12,6 +12,7 @@ from secure_asgi.errors import CertificateError
 from secure_asgi.flow import Layer
 from secure_asgi.mutual_tls import MutualTLSMiddleware, TLSExtension
 from secure_asgi.mutual_tls.certificate import MAX_CERTIFICATES, MAX_SIZE, read_certificates
+from secure_asgi.mutual_tls.fields import CERTIFICATE_FIELDS, _in_every_one
 from secure_asgi.mutual_tls.middleware import DETAIL, MAX_KNOWN
 from secure_asgi.mutual_tls.names import NameRules, own_name
 from secure_asgi.testing.certificates import CertificateAuthority
@@ -100,6 +101,8 @@ class Explosive:
         raise LookupError(key)
 
 
+# The name's type, its length, then itself: a name of no length, and a longer one of another type after it.
+EMPTY_NAME = DER.replace(b"\x82\x14shop.clients.example", b"\x82\x00\x81\x12op.clients.example")
 OTHER = AUTHORITY.issue("dns:other.example")
 NOW = datetime.now(UTC)
 EXPIRED = AUTHORITY.issue("dns:shop.clients.example", not_after=NOW - timedelta(minutes=1))
@@ -134,6 +137,11 @@ REFUSED = {
     "an extension that raises": (Reason.CERTIFICATE_MALFORMED, {"tls": Explosive()}),
     "a NUL in a name": (Reason.CERTIFICATE_MALFORMED, tls(AUTHORITY.issue("dns:shop.clients.example\0.evil"))),
     "a line feed in a name": (Reason.CERTIFICATE_MALFORMED, tls(AUTHORITY.issue("uri:spiffe://a/b\nx"))),
+    "a letter in a name that is not ASCII": (
+        Reason.CERTIFICATE_MALFORMED,
+        chain(DER.replace(b"shop.cl", b"sh\xf6p.cl")),
+    ),
+    "an empty name": (Reason.CERTIFICATE_MALFORMED, chain(EMPTY_NAME)),
     "expired": (Reason.CERTIFICATE_EXPIRED, tls(EXPIRED)),
     "not yet valid": (Reason.CERTIFICATE_NOT_YET_VALID, tls(NOT_YET)),
     "another name": (Reason.CERTIFICATE_NOT_ALLOWED, tls(OTHER)),
@@ -295,6 +303,16 @@ def test_an_identity_that_answers_nonsense_lets_nobody_in():
     assert app.scope is None
 
 
+def test_in_shadow_mode_even_an_identity_that_raises_leaves_a_user():
+    def broken(peer):
+        raise LookupError(peer.subject)
+
+    app = watch(identity=broken, mode="shadow")
+    assert http(app, extensions=tls()).status == 200
+    assert not app.scope["user"].is_authenticated
+    assert app.exchange.principal is None
+
+
 # --- allow= --------------------------------------------------------------------------------------------------------
 
 RULES = {
@@ -343,7 +361,7 @@ def test_one_of_several_rules_and_one_of_several_names_is_enough():
 BAD_RULES = {
     "none at all": ((), "leave it out to accept every verified certificate"),
     "no kind": ("client.example", 'rules such as "dns:client.example"'),
-    "the common name": ("cn:client", "a common name is free text"),
+    "the common name": ("CN:client", "a common name is free text"),
     "not a text": ((7,), "got 7"),
     "an empty name": ("dns:", "dns: followed by a host name"),
     "a wildcard alone": ("dns:*", "dns: followed by a host name"),
@@ -358,7 +376,7 @@ BAD_RULES = {
     "any scheme": ("uri:*://a/b", "uri: followed by"),
     "part of a segment": ("uri:spiffe://example.org/ns-*", "uri: followed by"),
     "a wildcard in a URN": ("uri:urn:x:*", "uri: followed by"),
-    "a URI that only looks hierarchical": ("uri:a:b/c/*/d", "uri: followed by"),
+    "a URI that only looks hierarchical": ("uri:a:b/c/d/*", "uri: followed by"),
     "an address without @": ("email:ops", "email: followed by"),
     "nobody at all": ("email:@example.org", "email: followed by"),
     "part of an address": ("email:ops*@example.org", "email: followed by"),
@@ -437,6 +455,10 @@ def test_a_forged_field_does_not_reach_the_application(name):
     app = watch()
     http(app, extensions=tls(), headers=[(b"Host", b"a"), (name.title().encode(), b"forged"), (b"accept", b"*/*")])
     assert app.scope["headers"] == [(b"Host", b"a"), (b"accept", b"*/*")]
+
+
+def test_the_shortcut_misses_no_beginning():
+    assert all(_in_every_one(beginning) for beginning in CERTIFICATE_FIELDS)
 
 
 def test_other_fields_are_left_alone_and_so_is_the_callers_list():

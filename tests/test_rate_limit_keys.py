@@ -51,6 +51,7 @@ def test_different_clients(one, other):
     [
         (32, "2001:db8:ffff::", "2001:db9::"),
         (48, "2001:db8:0:ffff::", "2001:db8:1::"),
+        (50, "2001:db8:0:3fff::", "2001:db8:0:4000::"),
         (52, "2001:db8:0:0fff::", "2001:db8:0:1000::"),
         (60, "2001:db8:0:f::", "2001:db8:0:10::"),
         (64, "2001:db8::ffff:0:0:0", "2001:db8:0:1::"),
@@ -98,7 +99,11 @@ def test_long_keys_cost_what_short_ones_do():
     key = key_of(None, key=lambda exchange, scope: "x" * 100_000)
     assert len(key) == 20
     assert key != key_of(None, key=lambda exchange, scope: "x" * 100_001)
-    assert len(key_of(None, key=lambda exchange, scope: "\udcff" * 100)) == 20
+
+
+@pytest.mark.parametrize("name", ["日本", "\udcff"], ids=["wide", "a lone surrogate"])
+def test_wide_keys_cost_what_narrow_ones_do(name):
+    assert len(key_of(None, key=lambda exchange, scope: name)) == 20
 
 
 def test_a_short_key_of_ones_own_is_kept():
@@ -143,6 +148,6 @@ def test_is_preflight(names, expected):
 
 
 def test_a_preflight_is_counted_apart_and_by_the_same_asker():
-    keys = ["203.0.113.9", "203.0.113.10", b"\x20\x01\x0d\xb8\0\0\0", "\udcff"]
-    assert len({*keys, *map(preflight_key, keys)}) == 8
+    keys = ["203.0.113.9", "203.0.113.10", b"\x20\x01\x0d\xb8\0\0\0", "\udcff", "日"]
+    assert len({*keys, *map(preflight_key, keys)}) == 10
     assert preflight_key(keys[0]) == preflight_key("203.0.113.9")

@@ -35,6 +35,7 @@ def test_reads(given, expected):
         pytest.param("10/second; much", "takes strings such as", id="a good one and a bad one"),
         pytest.param("-1/minute", "takes strings such as", id="negative"),
         pytest.param(600, "takes strings such as", id="a number"),
+        pytest.param([b"600/minute"], "takes strings such as", id="bytes"),
         pytest.param(["600/minute", None], "takes strings such as", id="None among them"),
         pytest.param("0/minute", "amounts from 1 to", id="zero"),
         pytest.param(f"{MAX_AMOUNT + 1}/second", "amounts from 1 to", id="more than a count can hold"),

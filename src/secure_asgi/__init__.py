@@ -13,6 +13,7 @@ _HOME = {
     "StdoutSink": "audit",
     "BearerAuthMiddleware": "bearer",
     "Claims": "bearer",
+    "KeySet": "bearer",
     "verify_access_token": "bearer",
     "verify_jws": "bearer",
     "Denial": "denial",
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from .audit import StdoutSink as StdoutSink
     from .bearer import BearerAuthMiddleware as BearerAuthMiddleware
     from .bearer import Claims as Claims
+    from .bearer import KeySet as KeySet
     from .bearer import verify_access_token as verify_access_token
     from .bearer import verify_jws as verify_jws
     from .denial import Denial as Denial

@@ -19,6 +19,9 @@ from .errors import ConfigurationError
 SCOPE_KEY = "secure_asgi"
 """The scope's entry that holds the exchange, and the ``extensions`` entry our server hooks write the raw peer to."""
 
+MAX_DECISIONS = 100
+"""Decisions kept of one exchange; what comes after is not recorded."""
+
 Outcome = Literal["complete", "failed", "aborted", "cancelled"]
 Verdict = Literal["pass", "exempt", "deny", "reply", "shadow", "error"]
 
@@ -108,7 +111,7 @@ class Exchange:
     lower-case and without a port, else empty. ``denial`` is the refusal that was sent; ``decisions`` what each gate
     decided, shadow verdicts too; ``status`` the one sent (101 for an accepted WebSocket); ``route`` the template, known
     from the response head on; ``outcome`` is None while the answer is under way; ``error_type`` the class name of what
-    was raised, never the exception. ``memo`` is what a layer must remember for its own stamp or end, by layer; never put
+    was raised, never the exception. ``memo`` is what a layer must remember for its stamp or end, by layer; never put
     the scope in it. ``bytes_sent`` counts body bytes; ``started`` is ``time.perf_counter()``, seconds.
     """
 
@@ -220,7 +223,9 @@ class Exchange:
         return known
 
     def record(self, layer: str, verdict: Verdict, reason: str = "", note: str = "") -> None:
-        self.decisions.append(Decision(layer, verdict, reason, note))
+        # Bounded: a long WebSocket whose messages are refused in shadow mode has something to say about each.
+        if len(self.decisions) < MAX_DECISIONS:
+            self.decisions.append(Decision(layer, verdict, reason, note))
 
 
 def exchange_of(connection: Mapping[str, Any]) -> Exchange:

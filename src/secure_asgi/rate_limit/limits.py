@@ -47,7 +47,7 @@ def _parse(text: str) -> list[Limit]:
         raise ConfigurationError("rate limits need the limits package: pip install 'limits>=5.8'") from None
     try:
         items = parse_many(text)
-    except (ValueError, TypeError):
+    except ValueError:
         raise ConfigurationError(
             f'limits= takes strings such as "600/minute" or "10/second; 600/minute", got {text!r}'
         ) from None

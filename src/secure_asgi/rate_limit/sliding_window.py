@@ -59,7 +59,7 @@ def wait_for(limit: Limit, standing: Standing, units: int) -> int:
 class SlidingWindow:
     """Counts keys against one limit, or several at once: then all have room and all are charged, or none is.
 
-    ``max_keys`` bounds the counters kept for each limit, both generations together; one takes 130 bytes at most.
+    ``max_keys`` bounds the counters kept for each limit, both generations together: 130 bytes for an address, at most.
     ``clock`` gives nanoseconds and never goes back.
     """
 
