@@ -16,7 +16,7 @@ from secure_asgi import ConfigurationError, Exchange, Layer, PeerCertificate, Pr
 from secure_asgi import exchange as exchange_module
 from secure_asgi._asgi import HOST_FIELD, read_fields
 from secure_asgi.errors import CertificateError, ForwardedError, RejectedError, SecureASGIError, TokenError
-from secure_asgi.exchange import Decision, new_uuid, today
+from secure_asgi.exchange import MAX_DECISIONS, Decision, new_uuid, today
 
 from . import asgi
 
@@ -163,6 +163,14 @@ def test_records():
     exchange.record("gate", "deny", "test.no", "private")
     exchange.record("gate", "pass")
     assert exchange.decisions == [Decision("gate", "deny", "test.no", "private"), Decision("gate", "pass", "", "")]
+
+
+def test_records_are_bounded():
+    """A WebSocket may be asked about a million messages."""
+    exchange = Exchange({"type": "http"})
+    for number in range(MAX_DECISIONS + 1):
+        exchange.record("gate", "shadow", "test.no", str(number))
+    assert [decision.note for decision in exchange.decisions] == [str(number) for number in range(MAX_DECISIONS)]
 
 
 def test_shadowed_is_decided_once(monkeypatch):
