@@ -6,7 +6,9 @@ reference cycles have files of their own.
 
 import asyncio
 import contextvars
+import gc
 import json
+from contextlib import suppress
 from datetime import date
 
 import anyio
@@ -125,6 +127,31 @@ def foreign(inner):
     return passing_on
 
 
+def told(app):
+    """``app``, and the list of what it has received."""
+    heard = []
+
+    async def hearing(scope, receive, send):
+        async def receive_on():
+            message = await receive()
+            heard.append(message)
+            return message
+
+        await app(scope, receive_on, send)
+
+    return hearing, heard
+
+
+def asking_first(app):
+    """``app``, after it has received one message."""
+
+    async def asking(scope, receive, send):
+        await receive()
+        await app(scope, receive, send)
+
+    return asking
+
+
 # Entered, and the way out
 
 
@@ -194,6 +221,7 @@ LASTS = [
     ("pathsend", "http", [START], [PATHSEND]),
     ("pathsend, then trailers", "http", [WITH_TRAILERS, PATHSEND], [TRAILERS]),
     ("zero-copy send", "http", [START, {**ZEROCOPY, "more_body": True}], [ZEROCOPY]),
+    ("zero-copy send, then trailers", "http", [WITH_TRAILERS, ZEROCOPY], [TRAILERS]),
     ("what is no answer yet", "http", [{"type": "http.response.early_hint", "links": []}, START], [BODY]),
     ("a second last message", "http", [START], [BODY, BODY]),
     ("a refused handshake", "websocket", [WS_START, {**WS_BODY, "more_body": True}], [WS_BODY]),
@@ -262,6 +290,8 @@ def test_outcomes(kind, said, outcome, error_type, ended):
     got = asgi.http(app) if kind == "http" else asgi.websocket(app)
     assert type(got.error).__name__ == (error_type or "NoneType")
     assert (ended().outcome, ended().error_type) == (outcome, error_type)
+    heads = {"http.response.start": 200, "websocket.accept": 101, "websocket.http.response.start": 401}
+    assert ended().status == (heads[said[0]["type"]] if said and isinstance(said[0], dict) else None)
     assert log == (["on_sent"] if BODY in said or CLOSE in said else [])
 
 
@@ -339,6 +369,8 @@ def test_an_error_answer_that_cannot_be_written(ended):
     assert got.status == 500
     assert [(d.layer, d.verdict, d.note) for d in ended().decisions] == [("broken", "error", "on_error: TypeError")]
     assert ended().outcome == "failed"
+    assert asgi.http(Last(broken(say(RuntimeError())))).messages == []
+    assert ended().outcome == "failed"
 
 
 @pytest.mark.parametrize("hook", ["on_response", "on_error", "on_sent", "on_end"])
@@ -369,12 +401,13 @@ CRASHES = [
     ("on_request answers nonsense", lambda exchange, scope: True),
     ("on_request answers nonsense, later", lambda exchange, scope: later("secret")),
     ("a refusal that cannot be written", lambda exchange, scope: Denial("x.y", 403, members={"x": object()})),
+    ("a reply that crashes after connect", lambda exchange, scope: Reply(asking_first(say(ValueError("secret"))))),
     ("a reply that crashes", lambda exchange, scope: Reply(say(ValueError("secret")))),
 ]
 
 
 @pytest.mark.parametrize("on_request", [row[1] for row in CRASHES], ids=[row[0] for row in CRASHES])
-@pytest.mark.parametrize("where", ["alone", "errors", "errors further out"])
+@pytest.mark.parametrize("where", ["alone", "by itself", "errors", "errors further out"])
 @pytest.mark.parametrize("drive", [asgi.http, asgi.websocket])
 def test_a_raising_gate_never_passes(on_request, where, drive, ended):
     """“A raising `on_request`, `on_exempt` or `on_message` is an error from that layer: never a pass, answered 500 by
@@ -383,8 +416,9 @@ def test_a_raising_gate_never_passes(on_request, where, drive, ended):
     async def unreachable(scope, receive, send):
         raise AssertionError("passed")
 
-    app = layer("gate", on_request=on_request)(layer("inner", on_error=lambda exchange, error: NO)(unreachable))
-    if where != "alone":
+    own = {"on_error": lambda exchange, error: SORRY} if where == "by itself" else {}
+    app = layer("gate", on_request=on_request, **own)(layer("inner", on_error=lambda exchange, error: NO)(unreachable))
+    if where.startswith("errors"):
         app = layer("errors", on_error=lambda exchange, error: SORRY)(foreign(app) if "out" in where else app)
     got = drive(Last(app))
     assert got.status == 500
@@ -678,21 +712,6 @@ def test_a_reply_runs_with_the_flows_send(drive, ended):
     assert ended().denial is None
 
 
-def told(app):
-    """What the application has received, after what it was sent."""
-    heard = []
-
-    async def hearing(scope, receive, send):
-        async def receive_on():
-            message = await receive()
-            heard.append(message)
-            return message
-
-        await app(scope, receive_on, send)
-
-    return hearing, heard
-
-
 @pytest.mark.parametrize(
     ("denial", "code"),
     [(NO, 1008), (OUTAGE, 1013), (later(NO), 1008), (SORRY, 1011), (Denial("test.no", 403, close_code=4403), 4403)],
@@ -714,7 +733,7 @@ def test_a_refused_message(denial, code, ended):
     assert [message["type"] for message in heard] == ["websocket.connect", "websocket.receive", "websocket.disconnect"]
     assert heard[-1]["code"] == code
     assert ended().denial is not None
-    assert (ended().outcome, got.error) == ("complete", None)
+    assert (ended().status, ended().outcome, got.error) == (101, "complete", None)
 
 
 def test_after_a_refused_message_nothing_more_comes_through(ended):
@@ -783,6 +802,59 @@ def test_what_the_application_raises_itself_stands():
     assert type(got.error) is RuntimeError
 
 
+@pytest.mark.parametrize("error", [WebSocketDisconnect(), RuntimeError()], ids=repr)
+def test_listening_changes_nothing_of_how_it_ends(error):
+    """An application that raises, behind layers that have let all messages through."""
+    log = []
+    listens = layer("listens", on_message=lambda exchange, message: None, on_end=lambda exchange: log.append("on_end"))
+    got = asgi.websocket(listens(say(ACCEPT, error)))
+    assert got.error is error
+    assert log == ["on_end"]
+
+
+def test_a_raising_on_message_leaves_no_cycle_behind():
+    """The error that the inbox has kept leads to the frame that holds the inbox."""
+
+    def on_message(exchange, message):
+        raise ValueError
+
+    async def receive():
+        return {"type": "websocket.receive", "text": "one"}
+
+    async def send(message):
+        pass
+
+    async def once():
+        with suppress(ValueError):
+            await app(asgi.websocket_scope(), receive, send)
+
+    async def count():
+        await once()
+        gc.collect()
+        gc.disable()
+        try:
+            await once()
+            return gc.collect()
+        finally:
+            gc.enable()
+
+    app = layer("gate", on_message=on_message)(asking_first(say()))
+    assert asyncio.run(count()) == 0
+
+
+def test_a_message_refused_before_accept():
+    """No server hands one on so early; an error layer outside is not asked about what comes of it."""
+    asked = []
+    errors = layer("errors", on_error=lambda exchange, error: asked.append(error))
+    gate = layer("gate", on_message=lambda exchange, message: NO)
+    app = foreign(errors(gate(asking_first(say(RuntimeError())))))
+    got = asyncio.run(
+        asgi.drive(stamp("a")(app), asgi.websocket_scope(), [{"type": "websocket.receive", "text": "one"}])
+    )
+    assert got.close_code == 1008
+    assert asked == []
+
+
 def test_a_message_is_not_refused_twice():
     """A WebSocket that the application has closed is not closed again."""
 
@@ -843,11 +915,11 @@ def test_a_replaced_head(ended):
 
     head = {**START, "status": 500, "trailers": True}
     app = say(head, {**MORE, "body": b"secret"}, BODY, TRAILERS)
-    cleaner = layer("cleaner", on_response=plain_500)
-    got = asgi.http(Last(stamp("outside")(sent("outer")(cleaner(sent("inner")(stamp("inside")(app)))))))
+    cleaner = layer("cleaner", on_response=plain_500, on_sent=lambda exchange: log.append("on_sent cleaner"))
+    got = asgi.http(Last(sent("outer")(stamp("outside")(cleaner(sent("inner")(stamp("inside")(app)))))))
     assert got.problem["detail"] == "Sorry."
     assert passed(got) == ["outside"]
-    assert log == ["on_sent outer", "on_sent inner"]
+    assert log == ["on_sent cleaner", "on_sent outer", "on_sent inner"]
     assert (ended().outcome, ended().denial) == ("failed", SORRY)
 
 
@@ -868,6 +940,7 @@ def test_an_accept_that_is_refused(ended):
     """The handshake too can be taken back, while it has not left."""
     got = asgi.websocket(Last(layer("late", on_response=lambda exchange, headers: NO)(asgi.hello)))
     assert got.status == 403
+    assert (ended().status, ended().outcome) == (403, "complete")
     got = asgi.websocket(
         Last(layer("late", on_response=lambda exchange, headers: NO)(asgi.hello)), denial_response=False
     )
@@ -885,9 +958,21 @@ def test_an_answer_taken_over_is_over_once_it_has_left(ended):
 
     listens = layer("listens", on_message=lambda exchange, message: NO)
     late = layer("late", on_response=lambda exchange, headers: OUTAGE)
-    got = asgi.websocket(Last(late(listens(app))), texts=["one"])
-    assert got.status == 503
+    for stack in (Last(late(listens(app))), late(listens(app))):
+        got = asgi.websocket(stack, texts=["one"])
+        assert got.status == 503
+        assert [message["type"] for message in got.messages] == [WS_START["type"], WS_BODY["type"]]
     assert ended().outcome == "failed"
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError(), asyncio.CancelledError()], ids=repr)
+def test_nor_does_what_it_raises_afterwards(error, ended):
+    """As above."""
+    late = layer("late", on_response=lambda exchange, headers: NO)
+    got = asgi.http(Last(late(say(START, MORE, *([error] if error else [])))))
+    assert got.status == 403
+    assert got.error is error
+    assert ended().outcome == "complete"
 
 
 # Where stamps run, and how a WebSocket is refused
@@ -960,6 +1045,13 @@ def test_a_client_that_left_before_connect(status, ended):
     gate = layer("gate", on_request=lambda exchange, scope: denial)
     asyncio.run(Last(gate(asgi.hello))(asgi.websocket_scope(), receive, send))
     assert ended().outcome == "aborted"
+
+    asked = []
+    outer = layer("outer", on_error=lambda exchange, error: asked.append(error))
+    errors = layer("errors", on_error=lambda exchange, error: NO)
+    gate = layer("gate", on_request=crash(ValueError()))
+    asyncio.run(Last(outer(errors(gate(asgi.hello))))(asgi.websocket_scope(), receive, send))
+    assert (ended().outcome, asked) == ("aborted", [])
 
 
 def test_a_long_title_fits_the_close_frame():
@@ -1050,6 +1142,7 @@ def test_what_merges():
     assert [item.place for item in merged.layers] == ["b", "traced"]
     transform = Limit(stamp("inner")(asgi.hello))
     assert not transform.merges
+    assert Limit(asgi.hello).app is asgi.hello
     around = bind(transform, stamp("outer")())
     assert around.app is transform
     assert not type("Child", (Limit,), {}).merges
@@ -1059,13 +1152,16 @@ def test_what_merges():
 def test_a_transform_keeps_the_gates_it_inherits():
     """A subclass that only wanted to look at the call must not have lost its refusal by it."""
     gate = layer("gate", on_request=lambda exchange, scope: NO)
+    log = []
 
     class Logged(gate):
         async def __call__(self, scope, receive, send):
+            log.append(scope["path"])
             await super().__call__(scope, receive, send)
 
     assert asgi.http(Logged(asgi.hello)).status == 403
     assert asgi.http(stamp("a")(Logged(stamp("b")(asgi.hello)))).status == 403
+    assert log == ["/", "/"]
 
 
 def test_a_layer_without_an_application():
@@ -1410,31 +1506,79 @@ def test_on_end_has_a_budget(ended):
 # Foreign layers that do more than pass on
 
 
+def keeping(inner):
+    """Lets nothing out."""
+
+    async def app(scope, receive, send):
+        async def hold(message):
+            pass
+
+        await inner(scope, receive, hold)
+
+    return app
+
+
 def test_a_head_that_a_foreign_layer_kept(ended):
     """“while no head has left this flow or the outermost one”: a kept head is no answer, and its status no status."""
     log = []
 
-    def keeping(inner):
-        async def app(scope, receive, send):
-            held = []
-
-            async def hold(message):
-                held.append(message)
-
-            await inner(scope, receive, hold)
-
-        return app
-
-    inner = layer("inner", on_error=lambda exchange, error: log.append("inner"))(say(START, RuntimeError()))
+    inner = layer(
+        "inner",
+        on_error=lambda exchange, error: log.append("asked"),
+        on_end=lambda exchange: log.append(("inner", exchange.status)),
+    )(say(START, RuntimeError()))
     outer = layer("outer", on_error=lambda exchange, error: log.append(("outer", exchange.status)))
     got = asgi.http(Last(outer(keeping(inner))))
     assert got.messages == []
-    assert log == [("outer", None)]
+    assert log == [("inner", 200), ("outer", None)]
     assert ended().status is None
     got = asgi.http(Last(layer("errors", on_error=lambda exchange, error: SORRY)(keeping(inner))))
     assert got.status == 500
     asgi.http(Last(keeping(stamp("a")(asgi.hello))))
     assert ended().outcome == "aborted"
+    asgi.websocket(Last(keeping(stamp("a")(asgi.hello))))
+    assert ended().outcome == "aborted"
+
+
+def test_an_answer_that_a_foreign_layer_keeps_for_a_while():
+    """“complete” is said where the last message has left, and stands when the rest goes well."""
+    log = []
+    inner = layer("inner", on_end=lambda exchange: log.append(exchange.outcome))
+    crashing = inner(say(START, BODY, RuntimeError()))
+    asgi.http(layer("outer", on_end=lambda exchange: log.append(exchange.outcome))(keeping(crashing)))
+    asgi.http(inner(keeping(asgi.hello)))
+    asgi.http(stamp("a")(keeping(inner(asgi.hello))))
+    assert log == ["complete", "failed", "aborted", "complete"]
+
+
+def test_a_head_that_a_foreign_layer_sent_itself(ended):
+    """“while no head has left […] the outermost one”: what a layer further in would answer comes too late."""
+    asked = []
+
+    async def impatient(scope, receive, send):
+        await send(START)
+        await layer("errors", on_error=lambda exchange, error: asked.append(error))(say(RuntimeError()))(
+            scope, receive, send
+        )
+
+    got = asgi.http(Last(impatient))
+    assert got.messages == [START]
+    assert type(got.error) is RuntimeError
+    assert asked == []
+    assert ended().status == 200
+
+
+def test_a_foreign_layer_that_tries_again():
+    """An error layer guards what stands inside it, and only as long as that runs."""
+
+    async def retrying(scope, receive, send):
+        with suppress(RuntimeError):
+            await layer("errors", on_error=lambda exchange, error: None)(say(RuntimeError()))(scope, receive, send)
+        await layer("gate", on_request=crash(ValueError()))(asgi.hello)(scope, receive, send)
+
+    got = asgi.http(stamp("a")(retrying))
+    assert got.status == 500
+    assert type(got.error) is ValueError
 
 
 @pytest.mark.parametrize("crashes", [False, True])

@@ -64,6 +64,7 @@ async def drive(app, scope=None, events=("lifespan.startup", "lifespan.shutdown"
             log.append(message["type"])
 
     await app(scope if scope is not None else {"type": "lifespan", "state": {}}, receive, send)
+    assert waiting == [] or told[0]["type"] == "lifespan.startup.failed", "it left before it was told to stop"
     return told
 
 

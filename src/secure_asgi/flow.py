@@ -170,7 +170,7 @@ class Claim:
 def bind(app: ASGIApp, layer: Layer) -> "Flow":
     """A flow of ``layer`` around ``app``; merged with the flow that ``app`` already is, if it is one."""
     inner: Any = app
-    if isinstance(inner, Layer) and inner.merges and inner.app is not None:
+    if isinstance(inner, Layer) and inner.merges:
         inner = inner.app
     if isinstance(inner, Flow):
         return Flow(inner.app, (layer, *inner.layers))
@@ -310,7 +310,7 @@ class Flow:
                 raise
         else:
             if not (sender.done or exchange.done):
-                _note_unfinished(exchange, sender, kind)
+                _note_unfinished(exchange, sender)
             if steps := self.endings[entered]:
                 await _unwind(steps, exchange, scope, receive, sender, None)
         finally:
@@ -388,9 +388,9 @@ def _note_failure(exchange: Exchange, sender: "_Sender", error: BaseException) -
     return is_error
 
 
-def _note_unfinished(exchange: Exchange, sender: "_Sender", kind: str) -> None:
+def _note_unfinished(exchange: Exchange, sender: "_Sender") -> None:
     """The application returned without its last message: fine on an accepted WebSocket, else a cut."""
-    if kind == "http" or not sender.head_left or exchange.status != 101:
+    if not sender.head_left or exchange.status != 101:
         exchange.outcome = "aborted"
     elif exchange.outcome is None:
         exchange.outcome = "complete"
@@ -602,7 +602,7 @@ class _Sender:
         own._stamps_from = index - 1
         exchange = self._exchange
         exchange.denial = denial
-        if exchange.outcome is None and denial.status >= 500:
+        if denial.status >= 500:
             exchange.outcome = "failed"
         await refuse(denial, exchange, self._scope, None, own)
 
