@@ -196,6 +196,10 @@ def test_hops(name, hops, lines, client):
     assert client_address("198.51.100.66", xff(*lines), hops=hops) == client
 
 
+def test_twenty_hops():
+    assert client_address("198.51.100.66", xff(", ".join(["203.0.113.7"] * 20)), hops=20) == "203.0.113.7"
+
+
 def test_hops_reads_every_element_up_to_the_boundary():
     with pytest.raises(ForwardedError):
         client_address("198.51.100.66", xff("203.0.113.7, <junk>"), hops=2)
@@ -610,6 +614,27 @@ def test_each_claim_alone_is_removed_from_a_stranger(field):
 def test_each_unread_claim_alone_is_removed_from_a_proxy(field):
     scope, _ = behind({field: ALL[field]})
     assert scope["headers"] == [(b"host", b"api.example.com")]
+
+
+UNJUDGED = """
+    cf-connecting-ip cf-connecting-ipv6 fastly-client-ip fly-client-ip forwarded-for front-end-https true-client-ip
+    x-azure-clientip x-client-ip x-cluster-client-ip x-envoy-external-address x-forwarded x-forwarded-by
+    x-forwarded-host x-forwarded-protocol x-forwarded-scheme x-forwarded-server x-forwarded-ssl
+    x-original-forwarded-for x-original-host x-real-ip x-scheme x-url-scheme
+""".split()
+
+
+@pytest.mark.parametrize("client", [PROXY, STRANGER])
+@pytest.mark.parametrize("field", UNJUDGED)
+def test_what_nobody_judges_reaches_nobody(field, client):
+    scope, _ = behind({field: "203.0.113.7"}, client=client)
+    assert scope["headers"] == [(b"host", b"api.example.com")]
+
+
+@pytest.mark.parametrize("field", ["x-forwarded-tls-client-cert", "x-forwarded-tls-client-cert-info"])
+def test_certificates_are_left_to_mutual_tls(field):
+    scope, _ = behind({field: "x"}, client=STRANGER)
+    assert len(scope["headers"]) == 2
 
 
 def test_any_x_forwarded_field_of_a_stranger_is_removed():
