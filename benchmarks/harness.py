@@ -5,6 +5,7 @@ ratios are taken inside a round, and the median of the rounds is what is printed
 """
 
 import asyncio
+import gc
 import random
 import statistics
 import time
@@ -27,7 +28,7 @@ class Row:
 
     def __str__(self) -> str:
         mark = {None: "", True: "met", False: "NOT MET"}[self.is_met]
-        return f"  {self.what:<66} {self.figure:>14}   {self.goal:<12} {mark}"
+        return f"  {self.what:<66} {self.figure:>14}   {self.goal:<12} {mark}".rstrip()
 
 
 def at_most(what: str, value: float, goal: float, unit: str) -> Row:
@@ -38,6 +39,11 @@ def at_least(what: str, value: float, goal: float, unit: str) -> Row:
     return Row(what, f"{value:.1f} {unit}", f">= {goal:g} {unit}", value >= goal)
 
 
+def just(what: str, value: float, unit: str) -> Row:
+    """A figure without a goal, for context."""
+    return Row(what, f"{value:.2f} {unit}")
+
+
 class Rounds:
     """Microseconds per request of each variant, round by round."""
 
@@ -46,6 +52,10 @@ class Rounds:
 
     def median(self, variant: str) -> float:
         return statistics.median(one[variant] for one in self._rounds)
+
+    def combined(self, figure: Callable[[dict[str, float]], float]) -> float:
+        """Any figure made of one round's, median over the rounds."""
+        return statistics.median(figure(one) for one in self._rounds)
 
     def added(self, variant: str, base: str) -> float:
         """What ``variant`` costs over ``base``, taken inside each round."""
@@ -59,13 +69,29 @@ class Rounds:
         )
 
 
-def measure(variants: Mapping[str, tuple[Request, int]], *, rounds: int = 21, warm_up: int = 200) -> Rounds:
-    """``variants``: a request and how many make one block (slow ones fewer)."""
+def measure(
+    variants: Mapping[str, tuple[Request, int]],
+    *,
+    rounds: int = 31,
+    warm_up: int = 200,
+    clock: Callable[[], float] = time.thread_time,
+    within: Callable[[], object] = lambda: None,
+    between: Callable[[], object] = lambda: None,
+) -> Rounds:
+    """``variants``: a request and how many make one block (slow ones fewer).
+
+    ``clock`` counts the event loop's thread alone; ``time.process_time`` counts every thread. ``within`` is called at
+    the end of each block and belongs to it, ``between`` belongs to none: there the audit writers catch up.
+    """
 
     async def run() -> list[dict[str, float]]:
         for request, _ in variants.values():
             for _ in range(warm_up):
                 await request()
+            between()
+        # What was imported is not walked through again and again by the collector, whose own cost stays in the figures.
+        gc.collect()
+        gc.freeze()
         measured = []
         for _ in range(rounds):
             names = list(variants)
@@ -73,11 +99,14 @@ def measure(variants: Mapping[str, tuple[Request, int]], *, rounds: int = 21, wa
             figures = {}
             for name in names:
                 request, count = variants[name]
-                began = time.process_time()
+                between()
+                began = clock()
                 for _ in range(count):
                     await request()
-                figures[name] = (time.process_time() - began) / count * 1e6
+                within()
+                figures[name] = (clock() - began) / count * 1e6
             measured.append(figures)
+        gc.unfreeze()
         return measured
 
     return Rounds(asyncio.run(run()))

@@ -12,6 +12,6 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
 def run_python(*arguments: object, **options) -> str:
     """Standard output of a fresh interpreter; fails with what it printed if it fails."""
     command = [sys.executable, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, **options)
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=60, **options)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

@@ -12,9 +12,9 @@ import pytest
 
 from secure_asgi import AuditMiddleware, ConfigurationError, Denial, JSONLinesSink, Layer, LoggingSink, StdoutSink
 from secure_asgi.audit.record import CUT, Handed, Request, encode, record_of
-from secure_asgi.audit.writer import Writer
+from secure_asgi.audit.writer import Writer, _flush_at_exit
 from secure_asgi.denial import Reply
-from secure_asgi.exchange import Exchange, PeerCertificate, Principal
+from secure_asgi.exchange import Decision, Exchange, PeerCertificate, Principal
 from secure_asgi.testing import recorded_audit
 
 from . import asgi
@@ -193,10 +193,8 @@ def test_a_repeated_header_shows():
 
 
 def test_a_record_is_never_over_its_limit():
-    exchange = Exchange(asgi.http_scope())
-    for _ in range(2000):
-        exchange.record("gate", "shadow", "acme.closed", "x" * 100)
-    line = encode(made(decisions=exchange.decisions))
+    decisions = [Decision("gate", "shadow", "acme.closed", "x" * 100)] * 2000
+    line = encode(made(decisions=decisions))
     assert len(line) <= 32 * 1024
     assert json.loads(line)["cut"] is True
 
@@ -395,6 +393,37 @@ def test_the_thread_sleeps_without_traffic_and_wakes(monkeypatch):
     assert layer._writer._is_idle
     asgi.http(layer)
     assert len(records.wait()) == 2
+
+
+def test_a_writer_that_is_gone_has_nothing_to_flush():
+    _flush_at_exit(lambda: None)
+
+
+def test_at_exit_what_waits_is_written_and_without_a_thread_nothing_does():
+    records = recorded_audit()
+    layer = AuditMiddleware(asgi.hello, sinks=records)
+    layer._writer.close()
+    asgi.http(layer)
+    _flush_at_exit(lambda: layer._writer)
+    assert len(records) == 1
+
+
+def test_a_thread_that_has_ended_is_followed_by_another():
+    records = recorded_audit()
+    layer = AuditMiddleware(asgi.hello, sinks=records)
+    asgi.http(layer)
+    layer._writer.close()
+    layer._writer.close()
+    asgi.http(layer)
+    assert len(records.wait()) == 2
+
+
+def test_a_line_that_cannot_even_begin(tmp_path):
+    """The newline that ends a torn line takes no room that a record counts as written."""
+    sink = JSONLinesSink(tmp_path / "audit.jsonl")
+    sink._is_torn = True
+    sink._note(-1, [b"x"])
+    assert sink._is_torn
 
 
 def test_two_layers_share_nothing():

@@ -12,15 +12,25 @@ _HOME = {
     "LoggingSink": "audit",
     "StdoutSink": "audit",
     "BearerAuthMiddleware": "bearer",
+    "Claims": "bearer",
+    "KeySet": "bearer",
+    "verify_access_token": "bearer",
+    "verify_jws": "bearer",
     "Denial": "denial",
     "Reason": "denial",
     "Reply": "denial",
+    "CertificateError": "errors",
     "ConfigurationError": "errors",
+    "ForwardedError": "errors",
+    "RejectedError": "errors",
     "SecureASGIError": "errors",
+    "TokenError": "errors",
+    "Decision": "exchange",
     "Exchange": "exchange",
     "PeerCertificate": "exchange",
     "Principal": "exchange",
     "exchange_of": "exchange",
+    "DOCS": "fastapi",
     "Layer": "flow",
     "HSTSMiddleware": "hsts",
     "HTTPSRedirectMiddleware": "https_redirect",
@@ -34,8 +44,11 @@ _HOME = {
     "preset": "stack",
     "secure": "stack",
     "secure_stack": "stack",
+    "expires_in": "tls",
+    "server_context": "tls",
     "TrustedHostMiddleware": "trusted_host",
     "TrustedProxyMiddleware": "trusted_proxy",
+    "client_address": "trusted_proxy",
 }
 """Where each public name lives. The ``TYPE_CHECKING`` block below says the same to type checkers: a test compares."""
 
@@ -62,15 +75,25 @@ if TYPE_CHECKING:
     from .audit import LoggingSink as LoggingSink
     from .audit import StdoutSink as StdoutSink
     from .bearer import BearerAuthMiddleware as BearerAuthMiddleware
+    from .bearer import Claims as Claims
+    from .bearer import KeySet as KeySet
+    from .bearer import verify_access_token as verify_access_token
+    from .bearer import verify_jws as verify_jws
     from .denial import Denial as Denial
     from .denial import Reason as Reason
     from .denial import Reply as Reply
+    from .errors import CertificateError as CertificateError
     from .errors import ConfigurationError as ConfigurationError
+    from .errors import ForwardedError as ForwardedError
+    from .errors import RejectedError as RejectedError
     from .errors import SecureASGIError as SecureASGIError
+    from .errors import TokenError as TokenError
+    from .exchange import Decision as Decision
     from .exchange import Exchange as Exchange
     from .exchange import PeerCertificate as PeerCertificate
     from .exchange import Principal as Principal
     from .exchange import exchange_of as exchange_of
+    from .fastapi import DOCS as DOCS
     from .flow import Layer as Layer
     from .hsts import HSTSMiddleware as HSTSMiddleware
     from .https_redirect import HTTPSRedirectMiddleware as HTTPSRedirectMiddleware
@@ -84,5 +107,8 @@ if TYPE_CHECKING:
     from .stack import preset as preset
     from .stack import secure as secure
     from .stack import secure_stack as secure_stack
+    from .tls import expires_in as expires_in
+    from .tls import server_context as server_context
     from .trusted_host import TrustedHostMiddleware as TrustedHostMiddleware
     from .trusted_proxy import TrustedProxyMiddleware as TrustedProxyMiddleware
+    from .trusted_proxy import client_address as client_address

@@ -19,6 +19,9 @@ from .errors import ConfigurationError
 SCOPE_KEY = "secure_asgi"
 """The scope's entry that holds the exchange, and the ``extensions`` entry our server hooks write the raw peer to."""
 
+MAX_DECISIONS = 100
+"""Decisions kept of one exchange; what comes after is not recorded."""
+
 Outcome = Literal["complete", "failed", "aborted", "cancelled"]
 Verdict = Literal["pass", "exempt", "deny", "reply", "shadow", "error"]
 
@@ -108,12 +111,12 @@ class Exchange:
     lower-case and without a port, else empty. ``denial`` is the refusal that was sent; ``decisions`` what each gate
     decided, shadow verdicts too; ``status`` the one sent (101 for an accepted WebSocket); ``route`` the template, known
     from the response head on; ``outcome`` is None while the answer is under way; ``error_type`` the class name of what
-    was raised, never the exception. ``bytes_sent`` counts body bytes; ``started`` is ``time.perf_counter()``, seconds.
+    was raised, never the exception. ``memo`` is what a layer must remember for its stamp or end, by layer; never put
+    the scope in it. ``bytes_sent`` counts body bytes; ``started`` is ``time.perf_counter()``, seconds.
     """
 
     __slots__ = (
         "_fields",
-        "_memo",
         "_raw_headers",
         "_request_id",
         "_shadowed",
@@ -123,10 +126,12 @@ class Exchange:
         "client_request_id",
         "decisions",
         "denial",
+        "done",
         "error_layers",
         "error_type",
         "head_left",
         "host",
+        "memo",
         "outcome",
         "peer",
         "peer_certificate",
@@ -161,10 +166,11 @@ class Exchange:
         self.error_type: str = ""
         self.bytes_sent: int = 0
         self.head_left: bool = False
+        self.done: bool = False
         self.error_layers: int = 0
         self.awaits_connect: bool = False
         self._request_id: str = ""
-        self._memo: dict[Any, Any] | None = None
+        self.memo: dict[Any, Any] = {}
         self._raw_headers: RawHeaders | None = None
         self._fields: Fields = {}
         self._shadowed: dict[Shadowable, bool] | None = None
@@ -187,15 +193,10 @@ class Exchange:
 
     def echo_request_id(self, headers: RawHeaders) -> None:
         """Tell the client the id its request is known under, unless the application has told it one (RID-1)."""
-        if all(name != b"x-request-id" for name, _ in headers):
-            headers.append((b"x-request-id", self.request_id.encode()))
-
-    @property
-    def memo(self) -> dict[Any, Any]:
-        """What a layer must remember for its own stamp or end, by layer. Never put the scope in it."""
-        if self._memo is None:
-            self._memo = {}
-        return self._memo
+        for line in headers:
+            if line[0] == b"x-request-id":
+                return
+        headers.append((b"x-request-id", self.request_id.encode()))
 
     def fields(self, scope: Scope) -> Fields:
         """The request's header fields, read once per flow and again when a layer has replaced the list."""
@@ -222,7 +223,9 @@ class Exchange:
         return known
 
     def record(self, layer: str, verdict: Verdict, reason: str = "", note: str = "") -> None:
-        self.decisions.append(Decision(layer, verdict, reason, note))
+        # Bounded: a long WebSocket whose messages are refused in shadow mode has something to say about each.
+        if len(self.decisions) < MAX_DECISIONS:
+            self.decisions.append(Decision(layer, verdict, reason, note))
 
 
 def exchange_of(connection: Mapping[str, Any]) -> Exchange:

@@ -299,7 +299,7 @@ class Flow:
                     inbox = _Inbox(self._inbound, exchange, scope, sender, receive)
                     await self._run_listening(inbox, exchange, scope, sender)
                 else:
-                    await self.app(scope, receive, sender)
+                    await self.app(scope, receive, sender.__call__)
         except BaseException as error:
             is_error = _note_failure(exchange, sender, error)
             if inbox is not None and inbox.is_unwound:
@@ -308,7 +308,7 @@ class Flow:
             if not await _unwind(steps, exchange, scope, receive, sender, error if is_error else None):
                 raise
         else:
-            if not sender.done:
+            if not (sender.done or exchange.done):
                 _note_unfinished(exchange, sender, kind)
             if steps := self.endings[entered]:
                 await _unwind(steps, exchange, scope, receive, sender, None)
@@ -380,7 +380,7 @@ def _note_failure(exchange: Exchange, sender: "_Sender", error: BaseException) -
     is_exception = isinstance(error, Exception)
     is_error = is_exception and not _is_ending(error)
     exchange.error_type = type(error).__name__
-    if not sender.done:
+    if not (sender.done or exchange.done):
         exchange.outcome = "failed" if is_error else "aborted" if is_exception else "cancelled"
     if not sender.head_left and not exchange.head_left:
         exchange.status = None  # a head from further in that a foreign layer has kept to itself
@@ -574,6 +574,8 @@ class _Sender:
             return
         self.done = True
         exchange = self._exchange
+        if self._is_first:
+            exchange.done = True
         if exchange.outcome is None:
             exchange.outcome = "complete"
         for index, layer, name, on_sent in self._flow.sent[self._sent_from]:
@@ -595,6 +597,7 @@ class _Sender:
     async def _replace(self, index: int, denial: Denial) -> None:
         """Layer ``index`` will not have this head: its refusal goes out instead, from outside itself."""
         own = self._mute(index)
+        own.head_left = False
         own._stamps_from = index - 1
         exchange = self._exchange
         exchange.denial = denial

@@ -66,10 +66,14 @@ _NOT_KEPT = frozenset(
     (b"cache-control", b"content-encoding", b"content-length", b"content-type", b"etag", b"transfer-encoding")
 )
 _MEMBERS = frozenset(("type", "title", "status", "detail", "instance", "request_id"))
-_BODYLESS = frozenset((*range(100, 200), 204, 205, 304))
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BASE = re.compile(r"https?://[!-~]+[/#]")
-_FASTAPIS_OWN = frozenset(("request_validation_exception_handler", "websocket_request_validation_exception_handler"))
+_ECHOING = frozenset(
+    (
+        "fastapi.exception_handlers.request_validation_exception_handler",
+        "fastapi.exception_handlers.websocket_request_validation_exception_handler",
+    )
+)
 
 Exposed = type[Exception] | Iterable[type[Exception]] | Mapping[type[Exception], int]
 
@@ -113,7 +117,7 @@ class SanitizedErrorMiddleware(Layer):
 
     async def on_startup(self, scope: Scope) -> None:
         handlers: Mapping[Any, Any] = getattr(scope["app"], "exception_handlers", None) or {}
-        if any(_is_fastapis_own(handler) for handler in handlers.values()):
+        if any(_name_of(handler) in _ECHOING for handler in handlers.values()):
             logger.warning(
                 "FastAPI's own 422 handler is in place: it sends back what was submitted, passwords too. "
                 "Replace it with FastAPI(exception_handlers=problem_handlers())"
@@ -207,7 +211,7 @@ def _http_denial(error: BaseException | None) -> Denial | None:
     if isinstance(error, WebSocketException):
         status = {1011: 500, 1012: 503, 1013: 503}.get(error.code, 403)
         return Denial(Reason.HTTP_ERROR, status, close_code=error.code)
-    if not isinstance(error, HTTPException) or not 300 <= error.status_code < 600 or error.status_code in _BODYLESS:
+    if not isinstance(error, HTTPException) or not 300 <= error.status_code < 600 or error.status_code == 304:
         return None
     status = error.status_code
     detail, members = _public_part(error.detail, status)
@@ -220,7 +224,7 @@ def _public_part(detail: object, status: int) -> tuple[str, dict[str, Any]]:
 
     if status >= 500:
         return "", {}
-    if detail == responses.get(status):
+    if detail in (responses.get(status), TITLES.get(status)):  # which differ: the first is Python's, and older
         return DETAILS.get(status, ""), {}
     if isinstance(detail, str):
         return detail, {}
@@ -233,7 +237,7 @@ def _public_part(detail: object, status: int) -> tuple[str, dict[str, Any]]:
 
 def _is_json(value: object) -> bool:
     try:
-        json.dumps(value)
+        json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
         return False
     return True
@@ -300,12 +304,9 @@ def _is_problem(headers: RawHeaders) -> bool:
     return any(name == b"content-type" and value.lower().startswith(PROBLEM) for name, value in headers)
 
 
-def _is_fastapis_own(handler: object) -> bool:
+def _name_of(handler: object) -> str:
     """By name: FastAPI need not be imported to recognise what nobody has installed."""
-    return (
-        getattr(handler, "__module__", "") == "fastapi.exception_handlers"
-        and getattr(handler, "__name__", "") in _FASTAPIS_OWN
-    )
+    return f"{getattr(handler, '__module__', '')}.{getattr(handler, '__name__', '')}"
 
 
 def _checked_base(types_base: object) -> str | None:

@@ -100,9 +100,10 @@ class Writer:
                 self._wake.clear()
                 continue
             self._is_idle = True
-            if not self._queue:  # looked at again after saying so: a record put in between is not overlooked
+            # Looked at again after saying so: a record put in between is not overlooked.
+            while not self._queue and not self._is_closing:
                 self._wake.wait()
-            self._wake.clear()
+                self._wake.clear()
             self._is_idle = False
             looks = 0
         for sink in self._sinks:

@@ -31,6 +31,7 @@ CACHE_SIZE = 10_000
 CACHE_SECONDS = 300.0
 LONG_LIFETIME = 86_400.0
 """Seconds from which a token's lifetime is worth one line in the log."""
+_USUAL = b"Bearer "
 _MAX_SCHEME = 16
 """Octets allowed for the scheme and the spaces after it."""
 
@@ -138,8 +139,15 @@ class BearerAuthMiddleware(Layer):
             return self._refuse(exchange, scope, self._challenges.invalid(Reason.TOKEN_TOO_LARGE, ""))
         now = self._now()
         keys = self._source.current(now)
-        # The digest, not the token: what is kept of a credential must be of no use to who reads our memory.
-        digest = sha256(credentials).digest()
+        if credentials.startswith(_USUAL):
+            token: bytes | None = credentials[len(_USUAL) :].lstrip(b" ")  # its form is looked at if it is not known
+        else:
+            token = bearer_token(credentials)
+        if token is None:
+            return self._without_token(exchange, scope)
+        # The digest, not the token: what is kept of a credential must be of no use to who reads our memory. And the
+        # token's alone: in all spellings of the scheme, one token could fill it.
+        digest = sha256(token).digest()
         if keys is not None:
             if keys is not self._keys:
                 self._adopt(keys)
@@ -148,10 +156,7 @@ class BearerAuthMiddleware(Layer):
                 exchange.principal = scope["user"] = known.principal
                 scope["auth"] = known.auth
                 return None
-        token = bearer_token(credentials)
-        if token is None:
-            return self._without_token(exchange, scope)
-        if token == MALFORMED:
+        if bearer_token(credentials) == MALFORMED:
             return self._refuse(exchange, scope, self._challenges.malformed)
         if keys is None:
             return self._wait_for_keys(exchange, scope, token, digest)
@@ -185,6 +190,9 @@ class BearerAuthMiddleware(Layer):
         try:
             return self._judge(exchange, scope, token, digest, keys)
         except UnknownKeyError as still_unknown:
+            doubt = self._source.doubt()
+            if doubt is not None:
+                return self._refuse(exchange, scope, unavailable(doubt.wait, str(doubt)))
             return self._refuse(exchange, scope, self._challenges.invalid(still_unknown.reason, still_unknown.note))
 
     def _judge(self, exchange: Exchange, scope: Scope, token: bytes, digest: bytes, keys: KeySet) -> Answer:

@@ -71,6 +71,9 @@ class StaticKeys:
         """Whether it is worth fetching keys again."""
         return False
 
+    def doubt(self) -> KeysUnavailableError | None:
+        return None
+
     async def wait(self) -> KeySet:
         return self._keys
 
@@ -145,6 +148,10 @@ class RemoteKeys:
         if kid is not None and (self._absent.get(kid) or 0.0) > now:
             return False
         return now >= self._forced_until or self._is_flying()
+
+    def doubt(self) -> KeysUnavailableError | None:
+        """Why a key that these do not have may be a good one all the same: the issuer could not be asked."""
+        return self._unavailable() if self._failures else None
 
     async def wait(self) -> KeySet:
         """Keys, of a fetch if need be. Raises ``KeysUnavailableError``."""

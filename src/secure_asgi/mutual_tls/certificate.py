@@ -30,15 +30,19 @@ def read_certificates(given: tuple[Given, ...]) -> PeerCertificate:
     Raises ``CertificateError(Reason.CERTIFICATE_MALFORMED)`` for more than 10 certificates or 64 KiB, and for anything
     that does not read as a certificate.
     """
-    if len(given) > MAX_CERTIFICATES:
-        raise CertificateError(Reason.CERTIFICATE_MALFORMED, f"more than {MAX_CERTIFICATES} certificates")
-    if sum(map(len, given)) > MAX_SIZE:
-        raise CertificateError(Reason.CERTIFICATE_MALFORMED, f"more than {MAX_SIZE} bytes of certificates")
     try:
+        _check_size(given)
         return _read(tuple(map(_der, given)))
     except Exception as error:
         # Any exception at all: the parser sees what a stranger sent, and has more ways to fail than it documents.
-        raise CertificateError(Reason.CERTIFICATE_MALFORMED, type(error).__name__) from error
+        raise CertificateError(Reason.CERTIFICATE_MALFORMED, f"{type(error).__name__}: {error}"[:256]) from error
+
+
+def _check_size(given: tuple[Given, ...]) -> None:
+    if len(given) > MAX_CERTIFICATES:
+        raise ValueError(f"more than {MAX_CERTIFICATES} certificates")
+    if sum(map(len, given)) > MAX_SIZE:
+        raise ValueError(f"more than {MAX_SIZE} bytes of certificates")
 
 
 def _der(given: Given) -> bytes:
@@ -80,7 +84,7 @@ def _alternative_names(leaf: "Certificate") -> tuple[tuple[str, ...], tuple[str,
     kinds = (x509.DNSName, x509.UniformResourceIdentifier, x509.RFC822Name)
     dns, uris, emails = (tuple(names.get_values_for_type(kind)) for kind in kinds)
     for name in (*dns, *uris, *emails):
-        # A NUL or a line feed in a name has only ever served to be read differently by somebody else.
-        if not (name and name.isascii() and name.isprintable()):
+        # A NUL or a line feed in a name has only ever served to be read differently by somebody else. (ASCII they are.)
+        if not (name and name.isprintable()):
             raise ValueError("an alternative name with characters no name has")
     return dns, uris, emails

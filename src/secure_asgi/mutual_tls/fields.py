@@ -4,7 +4,9 @@ Applications and frameworks that read such a field believe it. A name with ``_``
 the same, because gateways and header objects fold them into one.
 """
 
-from .._asgi import Fields, Scope
+import re
+
+from .._asgi import Scope
 from ..exchange import Exchange
 
 CERTIFICATE_FIELDS = (
@@ -25,22 +27,19 @@ CERTIFICATE_FIELDS = (
     b"cf-cert-",
     b"cloudfront-viewer-cert-",
 )
-"""Beginnings of names, lower-case. ``_is_suspicious`` rests on every one containing ``cert`` or ``client``."""
+"""Beginnings of names, lower-case."""
+
+_in_every_one = re.compile(rb"c(?:ert|lient)").search
+"""One search in all names together, before each is looked at: most requests carry nothing of the kind."""
 
 
 def strip_certificate_fields(exchange: Exchange, scope: Scope) -> None:
     """Give the scope a header list without them; leave it alone where there are none."""
     fields = exchange.fields(scope)
-    if _is_suspicious(fields):
+    if _in_every_one(b"\n".join(fields)):
         forged = {name for name in fields if _folded(name).startswith(CERTIFICATE_FIELDS)}
         if forged:
             scope["headers"] = [line for line in scope["headers"] if line[0].lower() not in forged]
-
-
-def _is_suspicious(fields: Fields) -> bool:
-    """Two searches in one string instead of sixteen a name: most requests carry nothing of the kind."""
-    names = b"\n".join(fields)
-    return b"client" in names or b"cert" in names
 
 
 def _folded(name: bytes) -> bytes:

@@ -93,21 +93,25 @@ class MutualTLSMiddleware(Layer):
         super().__init__(app, mode=mode, shadow_until=shadow_until, exempt=exempt)
 
     def on_request(self, exchange: Exchange, scope: Scope) -> Denial | None:
-        self.on_exempt(exchange, scope)
+        strip_certificate_fields(exchange, scope)
         try:
             given = self._source.read(exchange, scope)
-            if not given:
-                return MISSING if self._is_required else None
-            known = self._read(given)
+            if given:
+                return self._admit(self._read(given), exchange, scope)
+            return MISSING if self._is_required else None
         except CertificateError as refused:
             if refused.reason == Reason.TLS_UNKNOWN:
                 self._tell_the_way_out()
             return _denial(refused.reason, refused.note)
-        return self._admit(known, exchange, scope)
+        finally:
+            self._set_a_user(scope)
 
     def on_exempt(self, exchange: Exchange, scope: Scope) -> None:
-        """Whatever is decided: nothing that looks like a certificate goes in, and somebody or nobody is the user."""
         strip_certificate_fields(exchange, scope)
+        self._set_a_user(scope)
+
+    def _set_a_user(self, scope: Scope) -> None:
+        """Nobody, unless somebody is known: in shadow mode and on exempt paths the application asks for a user too."""
         if "auth" not in scope:
             scope["user"] = self._nobody
             scope["auth"] = self._credentials()

@@ -80,13 +80,13 @@ def _matches(kind: str, pattern: str, name: str) -> bool:
     separator, plain = _KINDS[kind]
     wanted, parts = pattern.split(separator), name.split(separator)
     return len(wanted) == len(parts) and all(
-        part == want or (want == "*" and _is_plain(part, plain)) for want, part in zip(wanted, parts, strict=True)
+        _is_plain(part, plain) if want == "*" else part == want for want, part in zip(wanted, parts, strict=True)
     )
 
 
 def _is_plain(part: str, plain: frozenset[str]) -> bool:
-    """Something, and nothing that another reader takes apart again: a dot segment, an escape, a wildcard."""
-    return part not in ("", ".", "..", "*") and plain.issuperset(part)
+    """Something, and nothing that another reader takes apart again: no dot segment, no escape."""
+    return part not in ("", ".", "..") and plain.issuperset(part)
 
 
 def _parse(rule: str) -> tuple[str, str]:
@@ -119,8 +119,8 @@ def _parse(rule: str) -> tuple[str, str]:
 
 
 def _is_uri_rule(text: str) -> bool:
-    scheme, separator, _ = text.partition(":")
-    if not (scheme and separator):
+    scheme, _, rest = text.partition(":")
+    if not (scheme and rest):
         return False
     if "*" not in text:
         return True

@@ -39,8 +39,8 @@ class Policy:
 
 
 def seconds(nanoseconds: int) -> int:
-    """Rounded up, at least 1: who waits that long has waited long enough (RL-10)."""
-    return -(-nanoseconds // NANOSECONDS) or 1
+    """Rounded up: who waits that long has waited long enough (RL-10)."""
+    return -(-nanoseconds // NANOSECONDS)
 
 
 class IETFFields:

@@ -95,7 +95,7 @@ def principal_key(principal: Principal) -> Hashable:
 
 def preflight_key(key: Hashable) -> bytes:
     """The key of a CORS preflight: the same asker, counted apart (RL-16)."""
-    return _PREFLIGHT + repr(key).encode("utf-8", "surrogatepass")
+    return _PREFLIGHT + repr(key).encode()
 
 
 def is_preflight(fields: Fields) -> bool:
@@ -104,7 +104,7 @@ def is_preflight(fields: Fields) -> bool:
 
 
 def _short(name: str) -> Hashable:
-    """A long name is kept as its digest: 100 kB of identifier cost what an address costs."""
-    if len(name) <= _LONGEST:
+    """A long or wide name is kept as its digest: 100 kB of identifier cost what an address costs."""
+    if len(name) <= _LONGEST and name.isascii():
         return name
     return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=20).digest()

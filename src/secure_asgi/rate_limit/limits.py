@@ -1,7 +1,7 @@
 """Limit strings, as the ``limits`` library reads them: ``"600/minute"``, ``"10/second; 600/minute"``."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..errors import ConfigurationError
 
@@ -13,15 +13,14 @@ MAX_AMOUNT = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """``amount`` units in any ``seconds``."""
+    """``amount`` units in any ``seconds``; ``window`` is the same length in nanoseconds, in which all is reckoned."""
 
     amount: int
     seconds: int
+    window: int = field(init=False, repr=False)
 
-    @property
-    def window(self) -> int:
-        """The length in nanoseconds, in which all reckoning is done."""
-        return self.seconds * NANOSECONDS
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "window", self.seconds * NANOSECONDS)
 
 
 def read_limits(given: str | Iterable[str]) -> tuple[Limit, ...]:
@@ -48,7 +47,7 @@ def _parse(text: str) -> list[Limit]:
         raise ConfigurationError("rate limits need the limits package: pip install 'limits>=5.8'") from None
     try:
         items = parse_many(text)
-    except (ValueError, TypeError):
+    except ValueError:
         raise ConfigurationError(
             f'limits= takes strings such as "600/minute" or "10/second; 600/minute", got {text!r}'
         ) from None

@@ -34,9 +34,9 @@ class RateLimitMiddleware(Layer):
     ``key`` is who is counted: ``"client"`` the trusted address, ``"principal"`` the authenticated one (the address
     where there is none), or a plain function of ``(exchange, scope)`` that returns a string. ``headers`` which fields
     are written. ``cost`` units a request takes. ``ipv6_prefix`` the bits of an IPv6 address that count as one client.
-    ``max_keys`` bounds the counters kept of each limit, at about 130 bytes each. ``policy`` the limits' public names,
-    as many as there are limits. ``strategy`` and ``storage`` have one value so far. ``clock`` is for tests:
-    nanoseconds, never going back.
+    ``max_keys`` bounds the counters kept of each limit: 130 bytes for an address, 190 for a name, at most.
+    ``policy`` the limits' public names, as many as there are limits. ``strategy`` and ``storage`` have one value so
+    far. ``clock`` is for tests: nanoseconds, never going back.
 
     A WebSocket is counted once, at its handshake; a CORS preflight in a bucket of its own (RL-16). Counters live in
     this process only. Not checked: how large, slow or costly a request is.
@@ -123,7 +123,8 @@ class RateLimitMiddleware(Layer):
 
 def _check(given: str, option: str, available: str) -> None:
     if given != available:
-        raise ConfigurationError(f'{option}= has one value in this version, "{available}", got {given!r}')
+        # What was given is not repeated: a storage URI may hold a password.
+        raise ConfigurationError(f'{option}= has one value in this version: "{available}"')
 
 
 def _read_cost(cost: int, limits: Sequence[Limit]) -> int:

@@ -45,15 +45,13 @@ def units_free(limit: Limit, standing: Standing) -> int:
 
 
 def wait_for(limit: Limit, standing: Standing, units: int) -> int:
-    """Nanoseconds until so many units (no more than the amount) fit, if nothing else is spent; 0 if they do now."""
-    if units <= units_free(limit, standing):
-        return 0
+    """Nanoseconds until so many units fit, if nothing else is spent: more than fit now, no more than the amount."""
     count, left = standing
-    previous, current = count >> SHIFT, count & _CURRENT
     spare = limit.amount - units
+    current = count & _CURRENT
     if current <= spare:
         # Within this window, as the share of the one before shrinks.
-        return left - (spare - current) * limit.window // previous
+        return left - (spare - current) * limit.window // (count >> SHIFT)
     # In the next one, where what is current now is what shrinks.
     return left + limit.window - spare * limit.window // current
 
@@ -61,7 +59,7 @@ def wait_for(limit: Limit, standing: Standing, units: int) -> int:
 class SlidingWindow:
     """Counts keys against one limit, or several at once: then all have room and all are charged, or none is.
 
-    ``max_keys`` bounds the counters kept for each limit, both generations together; one takes 130 bytes at most.
+    ``max_keys`` bounds the counters kept for each limit, both generations together: 130 bytes for an address, at most.
     ``clock`` gives nanoseconds and never goes back.
     """
 

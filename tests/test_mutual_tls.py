@@ -1,0 +1,558 @@
+"""Mutual TLS: what the server says of a connection in, a principal or a 403 out (MTLS-1, MTLS-4, CERT-1, CERT-4)."""
+
+import itertools
+import logging
+import ssl
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from secure_asgi import ConfigurationError, Principal, Reason
+from secure_asgi.errors import CertificateError
+from secure_asgi.flow import Layer
+from secure_asgi.mutual_tls import MutualTLSMiddleware, TLSExtension
+from secure_asgi.mutual_tls.certificate import MAX_CERTIFICATES, MAX_SIZE, read_certificates
+from secure_asgi.mutual_tls.fields import CERTIFICATE_FIELDS, _in_every_one
+from secure_asgi.mutual_tls.middleware import DETAIL, MAX_KNOWN
+from secure_asgi.mutual_tls.names import NameRules, own_name
+from secure_asgi.testing.certificates import CertificateAuthority
+from tests.asgi import hello, http, websocket
+
+AUTHORITY = CertificateAuthority("Test CA")
+SHOP = AUTHORITY.issue("dns:shop.clients.example")
+SPIFFE = AUTHORITY.subordinate().issue("uri:spiffe://example.org/ns/pay", "dns:pay.example")
+PEM = SHOP.certificate_pem.decode()
+DER = ssl.PEM_cert_to_DER_cert(PEM)
+
+
+def tls(issued=SHOP, **more):
+    """``extensions=`` of a connection with that client certificate."""
+    return {"tls": {**issued.tls_extension(), **more}}
+
+
+def chain(*given):
+    return tls(client_cert_chain=given)
+
+
+class Watch(Layer):
+    """Keeps the exchange and the scope the application saw (None if it was not called)."""
+
+    def __init__(self, app):
+        self.exchange = self.scope = None
+
+        async def watched(scope, receive, send):
+            self.scope = scope
+            await hello(scope, receive, send)
+
+        super().__init__(app(watched))
+
+    def on_end(self, exchange):
+        self.exchange = exchange
+
+    @property
+    def verdicts(self):
+        return [(decision.verdict, decision.reason) for decision in self.exchange.decisions]
+
+
+def watch(**options) -> Watch:
+    return Watch(lambda app: MutualTLSMiddleware(app, **options))
+
+
+# --- what the server says, and what is answered --------------------------------------------------------------------
+
+ACCEPTED = {
+    "PEM in a tuple": chain(PEM),
+    "DER": chain(DER),
+    "PEM with CRLF": chain(PEM.replace("\n", "\r\n")),
+    "a list": tls(client_cert_chain=[PEM]),
+    "with intermediates": tls(SPIFFE),
+    "one text instead of a list of one": tls(client_cert_chain=PEM),
+    "only the chain, no other key": {"tls": {"client_cert_chain": (PEM,)}},
+    "client_cert, from before the specification": {"tls": {"client_cert": DER}},
+    "client_cert beside an empty chain": {"tls": {"client_cert": DER, "client_cert_chain": []}},
+    "an empty error": tls(client_cert_error=""),
+    "as many certificates as there may be": chain(*[DER] * MAX_CERTIFICATES),
+}
+
+
+@pytest.mark.parametrize("extensions", ACCEPTED.values(), ids=ACCEPTED)
+def test_a_certificate_however_the_server_gives_it(extensions):
+    """MTLS-1: every key is optional, the chain is any iterable."""
+    app = watch()
+    assert http(app, extensions=extensions).status == 200
+    assert app.exchange.peer_certificate is not None
+    assert app.exchange.principal.method == "mtls"
+
+
+def test_a_chain_that_can_be_read_once_is_there_for_the_application_too():
+    app = watch()
+    assert http(app, extensions=tls(client_cert_chain=iter((PEM, PEM)))).status == 200
+    assert app.scope["extensions"]["tls"]["client_cert_chain"] == (PEM, PEM)
+    assert app.exchange.peer_certificate.chain == (DER,)
+
+
+def failing():
+    yield PEM
+    raise OSError("connection lost")
+
+
+class Explosive:
+    def get(self, key):
+        raise LookupError(key)
+
+
+# The name's type, its length, then itself: a name of no length, and a longer one of another type after it.
+EMPTY_NAME = DER.replace(b"\x82\x14shop.clients.example", b"\x82\x00\x81\x12op.clients.example")
+OTHER = AUTHORITY.issue("dns:other.example")
+NOW = datetime.now(UTC)
+EXPIRED = AUTHORITY.issue("dns:shop.clients.example", not_after=NOW - timedelta(minutes=1))
+NOT_YET = AUTHORITY.issue("dns:shop.clients.example", not_before=NOW + timedelta(minutes=1))
+
+REFUSED = {
+    "no TLS extension": (Reason.TLS_UNKNOWN, None),
+    "other extensions only": (Reason.TLS_UNKNOWN, {"http.response.push": {}}),
+    "an empty chain": (Reason.CERTIFICATE_MISSING, chain()),
+    "no chain": (Reason.CERTIFICATE_MISSING, {"tls": {}}),
+    "a chain of None": (Reason.CERTIFICATE_MISSING, tls(client_cert_chain=None)),
+    "a name without a certificate": (Reason.CERTIFICATE_MISSING, {"tls": {"client_cert_name": "CN=admin"}}),
+    "a failed verification": (Reason.CERTIFICATE_UNVERIFIED, tls(client_cert_error="self-signed")),
+    "a failed verification, no chain": (Reason.CERTIFICATE_UNVERIFIED, {"tls": {"client_cert_error": "expired"}}),
+    "no certificate in the PEM": (Reason.CERTIFICATE_MALFORMED, chain("hello")),
+    "an empty text": (Reason.CERTIFICATE_MALFORMED, chain("")),
+    "two certificates in one PEM": (Reason.CERTIFICATE_MALFORMED, chain(PEM + PEM)),
+    "a character too many in the base64": (Reason.CERTIFICATE_MALFORMED, chain(PEM.replace("\nMI", "\nMI!", 1))),
+    "a PEM cut short": (Reason.CERTIFICATE_MALFORMED, chain(PEM[:200])),
+    "another PEM": (Reason.CERTIFICATE_MALFORMED, chain(SHOP.key_pem.decode())),
+    "DER cut short": (Reason.CERTIFICATE_MALFORMED, chain(DER[:-1])),
+    "bytes after the DER": (Reason.CERTIFICATE_MALFORMED, chain(DER + b"\0")),
+    "a malformed intermediate": (Reason.CERTIFICATE_MALFORMED, chain(PEM, b"0")),
+    "too many certificates": (Reason.CERTIFICATE_MALFORMED, chain(*[DER] * (MAX_CERTIFICATES + 1))),
+    "an endless chain": (Reason.CERTIFICATE_MALFORMED, tls(client_cert_chain=itertools.repeat(PEM))),
+    "too much text": (Reason.CERTIFICATE_MALFORMED, chain(PEM + "\n" * MAX_SIZE)),
+    "a chain of numbers": (Reason.CERTIFICATE_MALFORMED, chain(1)),
+    "a chain of lists": (Reason.CERTIFICATE_MALFORMED, chain([PEM])),
+    "a chain that is a number": (Reason.CERTIFICATE_MALFORMED, tls(client_cert_chain=7)),
+    "a chain that breaks off": (Reason.CERTIFICATE_MALFORMED, tls(client_cert_chain=failing())),
+    "an extension that is a list": (Reason.CERTIFICATE_MALFORMED, {"tls": []}),
+    "an extension that raises": (Reason.CERTIFICATE_MALFORMED, {"tls": Explosive()}),
+    "a NUL in a name": (Reason.CERTIFICATE_MALFORMED, tls(AUTHORITY.issue("dns:shop.clients.example\0.evil"))),
+    "a line feed in a name": (Reason.CERTIFICATE_MALFORMED, tls(AUTHORITY.issue("uri:spiffe://a/b\nx"))),
+    "a letter in a name that is not ASCII": (
+        Reason.CERTIFICATE_MALFORMED,
+        chain(DER.replace(b"shop.cl", b"sh\xf6p.cl")),
+    ),
+    "an empty name": (Reason.CERTIFICATE_MALFORMED, chain(EMPTY_NAME)),
+    "expired": (Reason.CERTIFICATE_EXPIRED, tls(EXPIRED)),
+    "not yet valid": (Reason.CERTIFICATE_NOT_YET_VALID, tls(NOT_YET)),
+    "another name": (Reason.CERTIFICATE_NOT_ALLOWED, tls(OTHER)),
+    "the allowed name as common name only": (
+        Reason.CERTIFICATE_NOT_ALLOWED,
+        tls(AUTHORITY.issue(common_name="shop.clients.example")),
+    ),
+}
+
+
+@pytest.mark.parametrize(("reason", "extensions"), REFUSED.values(), ids=REFUSED)
+def test_refused_with_one_and_the_same_403(reason, extensions):
+    """MTLS-4; the client cannot tell the reasons apart, the record can."""
+    app = watch(allow="dns:shop.clients.example")
+    answer = http(app, extensions=extensions)
+    assert answer.status == 403
+    assert answer.problem == {
+        "type": "about:blank",
+        "title": "Forbidden",
+        "status": 403,
+        "detail": DETAIL,
+        "request_id": app.exchange.request_id,
+    }
+    assert app.verdicts == [("deny", reason)]
+    assert app.scope is None
+    assert app.exchange.principal is None
+
+
+def test_the_record_says_which_certificate_it_was():
+    app = watch(allow="dns:a.example")
+    http(app, extensions=tls(SPIFFE))
+    digest = app.exchange.peer_certificate.sha256
+    assert app.exchange.denial.note == f"no name is allowed: sha256={digest} issuer=CN=Test issuing CA"
+    http(app, extensions=tls(client_cert_error="self-signed " + "x" * 999))
+    assert app.exchange.denial.note == ("self-signed " + "x" * 999)[:256]
+
+
+def test_an_expired_certificate_is_not_the_peers_a_wrong_one_is():
+    app = watch(allow="dns:a.example")
+    http(app, extensions=tls(EXPIRED))
+    assert app.exchange.peer_certificate is None
+    http(app, extensions=tls(OTHER))
+    assert app.exchange.peer_certificate.dns == ("other.example",)
+
+
+def test_plain_http_brings_no_certificate():
+    """Not "unknown": there is no TLS that the server could have told about."""
+    app = watch()
+    assert http(app, scheme="http").status == 403
+    assert app.verdicts == [("deny", Reason.CERTIFICATE_MISSING)]
+
+
+def test_validity_is_checked_while_the_connection_lasts():
+    """CERT-1: the handshake was yesterday."""
+    layer = MutualTLSMiddleware(hello)
+    issued = SHOP.certificate
+    for now, status in (
+        (issued.not_valid_before_utc.timestamp(), 200),
+        (issued.not_valid_after_utc.timestamp(), 200),
+        (issued.not_valid_after_utc.timestamp() + 1, 403),
+        (issued.not_valid_before_utc.timestamp() - 1, 403),
+    ):
+        layer._clock = lambda now=now: now
+        assert http(layer, extensions=tls()).status == status
+
+
+@pytest.mark.parametrize(
+    ("scope", "status"),
+    [
+        ({"extensions": chain()}, 200),
+        ({"scheme": "http"}, 200),
+        ({"extensions": tls()}, 200),
+        ({"extensions": tls(OTHER)}, 403),
+        ({"extensions": tls(client_cert_error="x")}, 403),
+        ({}, 403),
+    ],
+    ids=["none", "plain HTTP", "a good one", "one not allowed", "one not verified", "nobody knows"],
+)
+def test_optional_means_none_or_a_good_one(scope, status):
+    app = watch(required=False, allow="dns:*.clients.example")
+    assert http(app, **scope).status == status
+    if app.scope is not None and app.exchange.principal is None:
+        assert not app.scope["user"].is_authenticated
+        assert app.scope["auth"].scopes == []
+
+
+# --- who it is -----------------------------------------------------------------------------------------------------
+
+
+def test_what_the_application_sees():
+    app = watch()
+    http(app, extensions=tls(SPIFFE))
+    peer, principal = app.exchange.peer_certificate, app.exchange.principal
+    assert peer.uris == ("spiffe://example.org/ns/pay",)
+    assert peer.dns == ("pay.example",)
+    assert peer.spiffe_id == "spiffe://example.org/ns/pay"
+    assert peer.subject == "CN=spiffe://example.org/ns/pay"
+    assert peer.issuer == "CN=Test issuing CA"
+    assert peer.serial == SPIFFE.certificate.serial_number
+    assert (peer.not_before, peer.not_after) == (
+        SPIFFE.certificate.not_valid_before_utc,
+        SPIFFE.certificate.not_valid_after_utc,
+    )
+    assert len(peer.chain) == 1
+    assert principal == Principal(method="mtls", subject="spiffe://example.org/ns/pay", issuer="CN=Test issuing CA")
+    assert app.scope["user"] is principal
+    assert app.scope["auth"].scopes == ["authenticated"]
+
+
+IDENTITIES = {
+    "the only URI, whatever else": (["uri:spiffe://a/b", "dns:a.example", "dns:b.example"], "spiffe://a/b"),
+    "the only DNS name": (["dns:A.Example", "email:a@example.org"], "a.example"),
+    "the only address": (["email:Ops@Example.ORG"], "Ops@example.org"),
+    "an underscore": (["dns:build_7.example"], "build_7.example"),
+    "two URIs": (["uri:spiffe://a/b", "uri:spiffe://a/c", "dns:a.example"], None),
+    "two DNS names": (["dns:a.example", "dns:b.example"], None),
+    "two addresses": (["email:a@a.example", "email:b@a.example"], None),
+    "a wildcard": (["dns:*.clients.example"], None),
+    "an empty label": (["dns:a..example"], None),
+    "no name": ([], None),
+    "an IP address": (["ip:192.0.2.1"], None),
+}
+
+
+@pytest.mark.parametrize(("names", "subject"), IDENTITIES.values(), ids=IDENTITIES)
+def test_the_default_identity_is_the_only_name(names, subject):
+    """CERT-4: from the alternative names, never the common name, and never one of several."""
+    issued = AUTHORITY.issue(*names, common_name="admin")
+    assert own_name(read_certificates((issued.certificate_pem.decode(),))) == subject
+    app = watch()
+    assert http(app, extensions=tls(issued)).status == (200 if subject else 403)
+    if subject:
+        assert app.exchange.principal.subject == subject
+    else:
+        assert app.verdicts == [("deny", Reason.CERTIFICATE_NOT_ALLOWED)]
+        assert app.exchange.denial.note.startswith("no identity in it: sha256=")
+
+
+def test_an_identity_of_ones_own():
+    def who(peer):
+        if peer.dns == ("other.example",):
+            return None
+        return Principal(method="mtls", subject=str(peer.serial), scopes=frozenset(("b", "a")))
+
+    app = watch(identity=who)
+    assert http(app, extensions=tls(SPIFFE)).status == 200
+    assert app.scope["user"].subject == str(SPIFFE.certificate.serial_number)
+    assert app.scope["auth"].scopes == ["authenticated", "a", "b"]
+    assert http(app, extensions=tls(OTHER)).status == 403
+    assert app.exchange.denial.reason == Reason.CERTIFICATE_NOT_ALLOWED
+
+
+def test_an_identity_that_answers_nonsense_lets_nobody_in():
+    app = watch(identity=lambda peer: "admin")
+    answer = http(app, extensions=tls())
+    assert answer.status == 500
+    assert isinstance(answer.error, TypeError)
+    assert "str" in str(answer.error)
+    assert app.scope is None
+
+
+def test_in_shadow_mode_even_an_identity_that_raises_leaves_a_user():
+    def broken(peer):
+        raise LookupError(peer.subject)
+
+    app = watch(identity=broken, mode="shadow")
+    assert http(app, extensions=tls()).status == 200
+    assert not app.scope["user"].is_authenticated
+    assert app.exchange.principal is None
+
+
+# --- allow= --------------------------------------------------------------------------------------------------------
+
+RULES = {
+    "exact": ("dns:a.example", "dns:a.example", True),
+    "case of a host": ("dns:A.example", "dns:a.EXAMPLE", True),
+    "not a suffix": ("dns:a.example", "dns:x.a.example", False),
+    "not a prefix": ("dns:a.example", "dns:a.example.evil", False),
+    "one label": ("dns:*.clients.example", "dns:a.clients.example", True),
+    "not two labels": ("dns:*.clients.example", "dns:a.b.clients.example", False),
+    "not none": ("dns:*.clients.example", "dns:clients.example", False),
+    "not an empty label": ("dns:*.clients.example", "dns:.clients.example", False),
+    "not a wildcard certificate": ("dns:*.clients.example", "dns:*.clients.example", False),
+    "exact URI": ("uri:spiffe://example.org/a", "uri:spiffe://example.org/a", True),
+    "case of a URI": ("uri:spiffe://example.org/a", "uri:spiffe://example.org/A", False),
+    "a URN": ("uri:urn:uuid:0b4d", "uri:urn:uuid:0b4d", True),
+    "one segment": ("uri:spiffe://example.org/ns/*", "uri:spiffe://example.org/ns/pay-1.x", True),
+    "segments in the middle": ("uri:spiffe://x/ns/*/sa/*", "uri:spiffe://x/ns/pay/sa/api", True),
+    "not two segments": ("uri:spiffe://example.org/ns/*", "uri:spiffe://example.org/ns/a/b", False),
+    "not an empty segment": ("uri:spiffe://example.org/ns/*", "uri:spiffe://example.org/ns/", False),
+    "not a dot segment": ("uri:spiffe://example.org/ns/*", "uri:spiffe://example.org/ns/..", False),
+    "not an escape": ("uri:spiffe://example.org/ns/*", "uri:spiffe://example.org/ns/%2e", False),
+    "not a query": ("uri:spiffe://example.org/ns/*", "uri:spiffe://example.org/ns/a?b", False),
+    "not another domain": ("uri:spiffe://example.org/ns/*", "uri:spiffe://example.com/ns/a", False),
+    "exact address": ("email:ops@example.org", "email:ops@EXAMPLE.org", True),
+    "case before the @": ("email:ops@example.org", "email:Ops@example.org", False),
+    "anybody there": ("email:*@example.org", "email:a.b+c@example.org", True),
+    "nobody elsewhere": ("email:*@example.org", "email:a@sub.example.org", False),
+    "no @ smuggled in": ("email:*@example.org", 'email:"a@b"@example.org', False),
+    "of the same kind only": ("uri:a.example:x", "dns:a.example:x", False),
+    "a pattern of the same kind only": ("dns:*.example", "uri:a.example", False),
+}
+
+
+@pytest.mark.parametrize(("rule", "name", "is_allowed"), RULES.values(), ids=RULES)
+def test_rules(rule, name, is_allowed):
+    peer = read_certificates((AUTHORITY.issue(name).certificate_pem.decode(),))
+    assert NameRules(rule).admit(peer) is is_allowed
+
+
+def test_one_of_several_rules_and_one_of_several_names_is_enough():
+    app = watch(allow=("dns:a.example", "uri:spiffe://example.org/ns/*"))
+    assert http(app, extensions=tls(SPIFFE)).status == 200
+    assert http(app, extensions=tls(OTHER)).status == 403
+
+
+BAD_RULES = {
+    "none at all": ((), "leave it out to accept every verified certificate"),
+    "no kind": ("client.example", 'rules such as "dns:client.example"'),
+    "the common name": ("CN:client", "a common name is free text"),
+    "not a text": ((7,), "got 7"),
+    "an empty name": ("dns:", "dns: followed by a host name"),
+    "a wildcard alone": ("dns:*", "dns: followed by a host name"),
+    "part of a label": ("dns:a*.example", "dns: followed by a host name"),
+    "a label further in": ("dns:a.*.example", "dns: followed by a host name"),
+    "a trailing dot": ("dns:a.example.", "dns: followed by a host name"),
+    "not ASCII": ("dns:bücher.example", "A-labels"),
+    "a space": ("uri:spiffe://a/ b", "names in ASCII"),
+    "a URI without scheme": ("uri:example.org/a", "uri: followed by"),
+    "a scheme only": ("uri:spiffe:", "uri: followed by"),
+    "any trust domain": ("uri:spiffe://*/a", "uri: followed by"),
+    "any scheme": ("uri:*://a/b", "uri: followed by"),
+    "part of a segment": ("uri:spiffe://example.org/ns-*", "uri: followed by"),
+    "a wildcard in a URN": ("uri:urn:x:*", "uri: followed by"),
+    "a URI that only looks hierarchical": ("uri:a:b/c/d/*", "uri: followed by"),
+    "an address without @": ("email:ops", "email: followed by"),
+    "nobody at all": ("email:@example.org", "email: followed by"),
+    "part of an address": ("email:ops*@example.org", "email: followed by"),
+    "two @": ("email:a@b@example.org", "email: followed by"),
+}
+
+
+@pytest.mark.parametrize(("rules", "sentence"), BAD_RULES.values(), ids=BAD_RULES)
+def test_rules_that_do_not_read_as_one(rules, sentence):
+    with pytest.raises(ConfigurationError, match="allow=") as refused:
+        MutualTLSMiddleware(hello, allow=rules)
+    assert sentence in str(refused.value)
+
+
+async def asynchronous(peer):
+    return None
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"source": "tls"}, "source= is TLSExtension()"),
+        ({"required": "yes"}, "required= is True or False"),
+        ({"identity": "spiffe"}, "identity= is a plain function"),
+        ({"identity": asynchronous}, "identity= is a plain function"),
+        ({"mode": "off"}, "mode="),
+    ],
+    ids=["source", "required", "identity", "asynchronous identity", "mode"],
+)
+def test_wrong_options(options, sentence):
+    with pytest.raises(ConfigurationError) as refused:
+        MutualTLSMiddleware(hello, **options)
+    assert sentence in str(refused.value)
+
+
+def test_the_source_can_be_named():
+    assert http(MutualTLSMiddleware(hello, source=TLSExtension()), extensions=tls()).status == 200
+    assert repr(TLSExtension()) == "TLSExtension()"
+
+
+# --- fields that could pass for a certificate ----------------------------------------------------------------------
+
+FORGED = (
+    "client-cert",
+    "client-cert-chain",
+    "x-forwarded-client-cert",
+    "x-forwarded-tls-client-cert",
+    "x-forwarded-tls-client-cert-info",
+    "x-forwarded-ssl-client-cert",
+    "x-ssl-client-cert",
+    "x-ssl-client-verify",
+    "x-ssl-client-s-dn",
+    "x-ssl-cert",
+    "x-tls-client-cert",
+    "ssl-client-cert",
+    "ssl-client-subject-dn",
+    "x-client-cert",
+    "x-client-cert-fingerprint",
+    "x-client-verify",
+    "x-client-dn",
+    "x-arr-clientcert",
+    "x-amzn-mtls-clientcert",
+    "x-amzn-mtls-clientcert-leaf",
+    "cf-client-cert-der-base64",
+    "cf-cert-verified",
+    "cloudfront-viewer-cert-pem",
+    "client_cert",
+    "x.ssl_client.verify",
+    "x_forwarded_client_cert",
+)
+HARMLESS = ("host", "accept", "x-client-id", "certificate-request", "content-client", "my-client-cert")
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_forged_field_does_not_reach_the_application(name):
+    app = watch()
+    http(app, extensions=tls(), headers=[(b"Host", b"a"), (name.title().encode(), b"forged"), (b"accept", b"*/*")])
+    assert app.scope["headers"] == [(b"Host", b"a"), (b"accept", b"*/*")]
+
+
+def test_the_shortcut_misses_no_beginning():
+    assert all(_in_every_one(beginning) for beginning in CERTIFICATE_FIELDS)
+
+
+def test_other_fields_are_left_alone_and_so_is_the_callers_list():
+    app = watch()
+    harmless = [(name.encode(), b"1") for name in HARMLESS]
+    http(app, extensions=tls(), headers=harmless)
+    assert app.scope["headers"] is harmless
+    forged = [*harmless, (b"client-cert", b":AA==:"), (b"client-cert", b":AA==:")]
+    answer = http(app, extensions=tls(), headers=forged)
+    assert app.scope["headers"] == harmless
+    assert answer.scope["headers"] is forged
+    assert len(forged) == len(harmless) + 2
+
+
+@pytest.mark.parametrize("options", [{"exempt": "/health"}, {"mode": "shadow"}, {"required": False}], ids=str)
+def test_forged_fields_are_removed_where_nothing_is_refused_too(options):
+    """Shadow mode and exemption suspend the refusal, not the effect."""
+    app = watch(**options)
+    answer = http(app, "/health", scheme="http", headers={"x-ssl-client-verify": "SUCCESS"})
+    assert answer.status == 200
+    assert [name for name, _ in app.scope["headers"]] == [b"host"]
+    assert not app.scope["user"].is_authenticated
+    assert app.scope["auth"].scopes == []
+
+
+def test_the_user_whom_a_layer_outside_has_set_stays_where_there_is_no_certificate():
+    app = watch(required=False)
+    http(app, scheme="http", user="somebody", auth="something")
+    assert app.scope["user"] == "somebody"
+    assert app.scope["auth"] == "something"
+
+
+def test_shadow_mode_records_and_lets_pass():
+    app = watch(mode="shadow", allow="dns:a.example")
+    assert http(app, extensions=tls()).status == 200
+    assert app.verdicts == [("shadow", Reason.CERTIFICATE_NOT_ALLOWED)]
+    assert app.exchange.principal is None
+
+
+# --- the way out, WebSockets, the memory ---------------------------------------------------------------------------
+
+
+def test_a_server_that_says_nothing_of_tls_is_named_once_with_the_way_out(caplog):
+    app = MutualTLSMiddleware(hello)
+    with caplog.at_level(logging.INFO, "secure_asgi"):
+        for _ in range(3):
+            assert http(app).status == 403
+            assert http(app, scheme="http").status == 403
+    (line,) = caplog.messages
+    assert 'http="secure_asgi.servers.uvicorn:AutoProtocol"' in line
+    assert "proxy" in line
+
+
+def test_websockets():
+    app = watch(allow="dns:shop.clients.example")
+    accepted = websocket(app, texts=["hi"], extensions=tls(), headers={"client-cert": ":AA==:"})
+    assert [message["type"] for message in accepted.messages] == ["websocket.accept", "websocket.send"]
+    assert app.scope["user"].subject == "shop.clients.example"
+    assert b"client-cert" not in dict(app.scope["headers"])
+    assert websocket(app, extensions=tls(OTHER)).status == 403
+    assert websocket(app, extensions=tls(OTHER), denial_response=False).close_code == 1008
+    assert websocket(app).status == 403
+    assert app.verdicts == [("deny", Reason.TLS_UNKNOWN)]
+
+
+def test_a_certificate_is_parsed_once(monkeypatch):
+    """And a different chain with the same leaf is a different thing to know."""
+    import secure_asgi.mutual_tls.middleware as module
+
+    parsed = []
+    monkeypatch.setattr(module, "read_certificates", lambda given: parsed.append(given) or read_certificates(given))
+    layer = MutualTLSMiddleware(hello)
+    for given in ((PEM,), (PEM,), (DER,), (DER,), (PEM, PEM), (PEM, PEM)):
+        assert http(layer, extensions=chain(*given)).status == 200
+    assert parsed == [(PEM,), (DER,), (PEM, PEM)]
+
+
+def test_what_is_remembered_is_bounded():
+    """In number, and in size: the chain is the client's to fill."""
+    layer = MutualTLSMiddleware(hello)
+    http(layer, extensions=chain(PEM + "\n" * 20_000))
+    assert not layer._known
+    for number in range(MAX_KNOWN + 5):
+        layer._read((PEM + "\n" * number,))
+        assert 0 < len(layer._known) <= MAX_KNOWN
+    assert len(layer._known) == 5
+
+
+def test_what_cannot_be_read_is_said_why_in_the_record_only():
+    for given, note in (
+        ((PEM,) * 11, "more than 10 certificates"),
+        (("x" * 65_537,), "more than 65536 bytes"),
+        ((b"",), "ValueError"),
+    ):
+        with pytest.raises(CertificateError, match=note) as refused:
+            read_certificates(given)
+        assert refused.value.reason == Reason.CERTIFICATE_MALFORMED
