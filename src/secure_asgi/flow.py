@@ -797,6 +797,9 @@ class _Lifespan:
             except Exception as error:
                 logger.error("on_shutdown of %s failed", layer.place, exc_info=error)
                 problem = problem or f"{layer.place}: {type(error).__name__}: {error}"
+            except BaseException:
+                await self._close()  # cancelled: the others close all the same
+                raise
         return problem
 
 
