@@ -323,6 +323,7 @@ def test_a_websocket_exception_closes_with_its_code_or_says_it_in_http(code, sta
         pytest.param([Busy, OutOfStock], OutOfStock("Sold out."), 400, id="several"),
         pytest.param({OutOfStock: 409}, OutOfStock("Sold out."), 409, id="a status"),
         pytest.param({OutOfStock: None}, OutOfStock("Sold out."), 400, id="no status"),
+        pytest.param({OutOfStock: 400}, OutOfStock("Sold out."), 400, id="the least status"),
         pytest.param([Busy], Busy("Sold out."), 409, id="the exception's own status"),
         pytest.param({LookupError: 404, KeyError: 410}, KeyError("Sold out."), 410, id="the nearest class"),
         pytest.param({LookupError: 404}, IndexError("Sold out."), 404, id="a subclass"),
