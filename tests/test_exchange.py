@@ -137,3 +137,24 @@ def test_decisions_are_bounded():
     layer = Shadow(asgi.hello, mode="shadow")
     asgi.websocket(layer, texts=["bad"] * 150)
     assert len(layer.watched.decisions) == 100
+
+
+SCHEMES = [
+    ("as the server says", "https", {}, "https", "203.0.113.9"),
+    ("TLS seen by the server", "http", {"tls": {}}, "https", "203.0.113.9"),
+    ("our hook saw TLS", "http", {"tls": {}, "secure_asgi": {"peer": ("10.0.0.1", 5)}}, "https", "10.0.0.1"),
+    ("our hook saw none, a header claimed it", "https", {"secure_asgi": {"peer": ("10.0.0.1", 5)}}, "http", "10.0.0.1"),
+    ("a Unix socket", "https", {"secure_asgi": {"peer": None}}, "http", None),
+    ("a peer that has gone", "http", {"secure_asgi": {"peer": ("unknown", 0)}}, "http", None),
+]
+
+
+@pytest.mark.parametrize(
+    ("claimed", "extensions", "scheme", "client"), [row[1:] for row in SCHEMES], ids=[row[0] for row in SCHEMES]
+)
+def test_scheme_and_client_are_what_the_socket_says(claimed, extensions, scheme, client):
+    """HTTPS-1, FWD-12: as trusted, not as claimed."""
+    exchange = Exchange(asgi.http_scope(scheme=claimed, extensions=extensions))
+    assert (exchange.scheme, exchange.client) == (scheme, client)
+    websocket = Exchange(asgi.websocket_scope(scheme=claimed.replace("http", "ws"), extensions=extensions))
+    assert websocket.scheme == scheme.replace("http", "ws")

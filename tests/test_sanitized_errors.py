@@ -755,3 +755,16 @@ def test_the_text_of_an_exception_is_never_sent(placed, made):
     answer = http(placed(made(endpoint, debug=True, exception_handlers=problem_handlers())))
     assert b"hunter2" not in answer.body
     assert "hunter2" not in repr(answer.lines)
+
+
+def test_an_exception_that_cannot_even_say_what_it_is():
+    class Mute(Exception):
+        def __str__(self):
+            raise ValueError("secret")
+
+    async def app(scope, receive, send):
+        raise Mute
+
+    answer = http(SanitizedErrorMiddleware(app, expose=Mute))
+    assert answer.status == 400
+    assert b"secret" not in answer.body
