@@ -111,7 +111,7 @@ def fused(
     policies = tuple(Policy(f"client-{limit.seconds}s", limit, 1) for limit in counted)
     tell = IETFFields(policies).write
     hit = SlidingWindow(counted, max_keys=250_000, clock=clock).hit
-    challenges = Challenges(ISSUER.audience)
+    challenges = Challenges("api")
     keys = KeySet(ISSUER.jwks, algorithms=named_algorithms(ASYMMETRIC))
     rules = ClaimRules(ISSUER.issuer, (ISSUER.audience,), "jwt", DEFAULT_LEEWAY, None)
     verified: TwoGenerations[bytes, tuple[Principal, Any, float]] = TwoGenerations(10_000)

@@ -250,9 +250,10 @@ def test_a_target_that_is_no_path_is_refused(raw_path):
     assert exchange.decisions[0].note == "the target is no path"
 
 
-def test_port():
-    answer, _ = ask(layer={**HOST, "port": 8443})
-    assert answer.headers["location"] == "https://api.example.com:8443/"
+@pytest.mark.parametrize("port", [1, 8443, 65535])
+def test_port(port):
+    answer, _ = ask(layer={**HOST, "port": port})
+    assert answer.headers["location"] == f"https://api.example.com:{port}/"
 
 
 def test_ipv6_host():

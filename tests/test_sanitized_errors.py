@@ -323,6 +323,7 @@ def test_a_websocket_exception_closes_with_its_code_or_says_it_in_http(code, sta
         pytest.param([Busy, OutOfStock], OutOfStock("Sold out."), 400, id="several"),
         pytest.param({OutOfStock: 409}, OutOfStock("Sold out."), 409, id="a status"),
         pytest.param({OutOfStock: None}, OutOfStock("Sold out."), 400, id="no status"),
+        pytest.param({OutOfStock: 400}, OutOfStock("Sold out."), 400, id="the least status"),
         pytest.param([Busy], Busy("Sold out."), 409, id="the exception's own status"),
         pytest.param({LookupError: 404, KeyError: 410}, KeyError("Sold out."), 410, id="the nearest class"),
         pytest.param({LookupError: 404}, IndexError("Sold out."), 404, id="a subclass"),
@@ -754,3 +755,16 @@ def test_the_text_of_an_exception_is_never_sent(placed, made):
     answer = http(placed(made(endpoint, debug=True, exception_handlers=problem_handlers())))
     assert b"hunter2" not in answer.body
     assert "hunter2" not in repr(answer.lines)
+
+
+def test_an_exception_that_cannot_even_say_what_it_is():
+    class Mute(Exception):
+        def __str__(self):
+            raise ValueError("secret")
+
+    async def app(scope, receive, send):
+        raise Mute
+
+    answer = http(SanitizedErrorMiddleware(app, expose=Mute))
+    assert answer.status == 400
+    assert b"secret" not in answer.body

@@ -4,6 +4,7 @@ Except for the client certificate, which only a server with our hook can show: e
 names the way out.
 """
 
+import contextlib
 import json
 import socket
 import ssl
@@ -13,7 +14,6 @@ import time
 
 import httpx
 import pytest
-import websockets.exceptions
 import websockets.sync.client
 
 from secure_asgi.testing import TokenFactory
@@ -63,6 +63,7 @@ def served(request, tmp_path_factory):
 class Served:
     def __init__(self, server, folder, port, tokens):
         self.server, self.folder, self.tokens = server, folder, tokens
+        self.port = port
         self.url = f"https://localhost:{port}"
         self._wait()
 
@@ -76,6 +77,28 @@ class Served:
         headers = {"authorization": f"Bearer {self.tokens.token(scope='orders:read')}"} if token else {}
         with httpx.Client(verify=self.tls(certificate=certificate), trust_env=False) as client:
             return client.get(self.url + path, headers=headers)
+
+    def shake_hands(self, path):
+        """The head of the answer to a WebSocket handshake, as it came.
+
+        By hand and with a deadline: under load granian now and then leaves a refused handshake unanswered, and a
+        client library then waits for good. So it is asked again.
+        """
+        lines = ["Host: localhost", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"]
+        request = "\r\n".join([f"GET {path} HTTP/1.1", *lines, f"Sec-WebSocket-Key: {'A' * 22}==", "", ""])
+        for _ in range(5):
+            with (
+                socket.create_connection(("127.0.0.1", self.port), timeout=3) as plain,
+                self.tls().wrap_socket(plain, server_hostname="localhost") as secured,
+            ):
+                secured.sendall(request.encode())
+                head = b""
+                with contextlib.suppress(TimeoutError):
+                    while b"\r\n\r\n" not in head and (more := secured.recv(65536)):
+                        head += more
+                if b"\r\n\r\n" in head:
+                    return head.decode("latin-1")
+        raise AssertionError("five handshakes without an answer")
 
     def log(self):
         return (self.folder / "log").read_text()
@@ -117,10 +140,9 @@ def test_the_same_answers(served, asked, status):
 
 def test_websockets(served):
     url = served.url.replace("https", "wss") + "/feed"
-    with pytest.raises(websockets.exceptions.InvalidStatus) as refused:
-        websockets.sync.client.connect(url, ssl=served.tls(), proxy=None)
-    assert refused.value.response.status_code == 401
-    assert refused.value.response.headers["www-authenticate"].startswith("Bearer")
+    head = served.shake_hands("/feed").lower()
+    assert head.startswith("http/1.1 401 ")
+    assert "\r\nwww-authenticate: bearer realm=" in head
     headers = {"authorization": f"Bearer {served.tokens.token(scope='orders:read')}"}
     with websockets.sync.client.connect(url, ssl=served.tls(), additional_headers=headers, proxy=None) as feed:
         assert feed.recv(timeout=5).startswith("hello ")

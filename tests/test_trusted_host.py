@@ -30,6 +30,7 @@ def ask(hosts, allowed, *, websocket=False, scheme="https", **options):
 
 
 NAME = "api.example.com"
+LONG = ".".join(["a" * 49] * 5 + ["com"])
 
 
 @pytest.mark.parametrize(
@@ -49,12 +50,14 @@ NAME = "api.example.com"
         ("a wildcard, any depth", "c.b.a.Example.com.", "*.example.com", "c.b.a.example.com"),
         ("a wildcard with a port", "a.example.com:8443", "*.example.com:8443", "a.example.com"),
         ("the second of two wildcards", "a.example.org", ["*.example.com", "*.example.org"], "a.example.org"),
+        ("the highest port", "api.example.com:65535", NAME, NAME),
+        ("the lowest port", "api.example.com:1", NAME, NAME),
         ("one label", "localhost:8000", "localhost", "localhost"),
         ("an IPv4 address", "127.0.0.1", "127.0.0.1", "127.0.0.1"),
         ("an IPv6 address", "[::1]:8000", "[::1]", "[::1]"),
         ("an IPv6 address in another spelling", "[0:0:0:0:0:0:0:1]", "[::1]", "[::1]"),
         ("an IPv6 address allowed in another spelling", "[2001:db8::1]", "[2001:DB8:0::1]", "[2001:db8::1]"),
-        ("253 characters", ".".join(["a" * 49] * 5 + ["com"]), ".".join(["a" * 49] * 5 + ["com"]), None),
+        ("253 characters, a dot and a port", LONG + ".:65535", LONG, LONG),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -140,7 +143,8 @@ def test_a_port_left_out_is_the_schemes():
         "[]",
         "[:::]",
         "a" * 64 + ".example.com",
-        ".".join(["a" * 50] * 5),
+        LONG + "m",
+        LONG + "m.:65535",
         "a." * 4000,
     ],
 )

@@ -196,6 +196,10 @@ def test_hops(name, hops, lines, client):
     assert client_address("198.51.100.66", xff(*lines), hops=hops) == client
 
 
+def test_twenty_hops():
+    assert client_address("198.51.100.66", xff(", ".join(["203.0.113.7"] * 20)), hops=20) == "203.0.113.7"
+
+
 def test_hops_reads_every_element_up_to_the_boundary():
     with pytest.raises(ForwardedError):
         client_address("198.51.100.66", xff("203.0.113.7, <junk>"), hops=2)
@@ -612,6 +616,46 @@ def test_each_unread_claim_alone_is_removed_from_a_proxy(field):
     assert scope["headers"] == [(b"host", b"api.example.com")]
 
 
+UNJUDGED = [
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "fastly-client-ip",
+    "fly-client-ip",
+    "forwarded-for",
+    "front-end-https",
+    "true-client-ip",
+    "x-azure-clientip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-envoy-external-address",
+    "x-forwarded",
+    "x-forwarded-by",
+    "x-forwarded-host",
+    "x-forwarded-protocol",
+    "x-forwarded-scheme",
+    "x-forwarded-server",
+    "x-forwarded-ssl",
+    "x-original-forwarded-for",
+    "x-original-host",
+    "x-real-ip",
+    "x-scheme",
+    "x-url-scheme",
+]
+
+
+@pytest.mark.parametrize("client", [PROXY, STRANGER])
+@pytest.mark.parametrize("field", UNJUDGED)
+def test_what_nobody_judges_reaches_nobody(field, client):
+    scope, _ = behind({field: "203.0.113.7"}, client=client)
+    assert scope["headers"] == [(b"host", b"api.example.com")]
+
+
+@pytest.mark.parametrize("field", ["x-forwarded-tls-client-cert", "x-forwarded-tls-client-cert-info"])
+def test_certificates_are_left_to_mutual_tls(field):
+    scope, _ = behind({field: "x"}, client=STRANGER)
+    assert len(scope["headers"]) == 2
+
+
 def test_any_x_forwarded_field_of_a_stranger_is_removed():
     scope, _ = behind({"X-Forwarded-Groups": "admins"}, client=STRANGER)
     assert scope["headers"] == [(b"host", b"api.example.com")]
@@ -654,6 +698,7 @@ def test_where_there_is_nothing_to_remove_the_list_is_left_alone():
         ("7 characters", ["1234567"], PROXY, False, "1234567"),
         ("129 characters", ["a" * 129], PROXY, False, "a" * 128),
         ("other characters", ["12345678\r\nx: \xe9"], PROXY, False, r"12345678\r\nx: \xe9"),
+        ("cut after escaping", ["\xe9" * 40], PROXY, False, r"\xe9" * 32),
         ("a newline at the end", ["12345678\n"], PROXY, False, r"12345678\n"),
         ("twice", ["12345678", "87654321"], PROXY, False, "12345678, 87654321"),
         ("from a stranger", ["12345678"], STRANGER, False, "12345678"),

@@ -19,6 +19,9 @@ from .errors import ConfigurationError
 SCOPE_KEY = "secure_asgi"
 """The scope's entry that holds the exchange, and the ``extensions`` entry our server hooks write the raw peer to."""
 
+NO_ADDRESS = "unknown"
+"""What our server hooks record for a peer that went away before it could be asked for its address."""
+
 MAX_DECISIONS = 100
 """Decisions kept of one exchange; what comes after is not recorded."""
 
@@ -149,11 +152,14 @@ class Exchange:
         self.peer: tuple[str, int] | None = recorded.get("peer") if recorded else None
         # Where the hook recorded the socket's peer, scope["client"] may already be what a header claimed.
         client = self.peer if recorded else scope.get("client")
-        self.client: str | None = (client[0] or None) if client else None
+        host = client[0] if client else ""
+        self.client: str | None = host if host and host != NO_ADDRESS else None
         self.scheme: str = scope.get("scheme") or ("ws" if scope["type"] == "websocket" else "http")
-        if "tls" in extensions:
-            # The socket's own scheme, whatever a server made of a header (ASGI TLS extension; HTTPS-1).
-            self.scheme = "wss" if scope["type"] == "websocket" else "https"
+        if "tls" in extensions or recorded:
+            # The socket's own scheme, whatever a server made of a header (ASGI TLS extension; HTTPS-1): our hook
+            # fills the extension on every TLS connection, so one that it recorded without is in clear.
+            secure = "s" if "tls" in extensions else ""
+            self.scheme = ("ws" if scope["type"] == "websocket" else "http") + secure
         self.host: str = ""
         self.client_request_id: str = ""
         self.peer_certificate: PeerCertificate | None = None

@@ -530,9 +530,9 @@ class _Sender:
         if self._muted_by >= 0:
             return self._drop(kind, message)
         if kind == "http.response.body":  # first: the only message there are many of
-            if self._is_first:
-                self._exchange.bytes_sent += len(message.get("body", b""))
-            if not message.get("more_body", False) and not self._has_trailers:
+            if self._is_first and (body := message.get("body")):
+                self._exchange.bytes_sent += len(body)
+            if not (message.get("more_body") or self._has_trailers):
                 self._finish()
         elif kind in _HEADS:
             return self._stamp_and_send(kind, message)

@@ -133,7 +133,7 @@ class SanitizedErrorMiddleware(Layer):
                 status: object = self._exposed[cls] or getattr(error, "status_code", None)
                 if type(status) is not int or not 400 <= status < 500:
                     status = 400
-                return Denial(Reason.HTTP_ERROR, status, str(error), note=cls.__name__)
+                return Denial(Reason.HTTP_ERROR, status, _text_of(error), note=cls.__name__)
         return None
 
     def _crash(self, exchange: Exchange, error: BaseException | None) -> Denial:
@@ -202,6 +202,14 @@ def _published(error: Mapping[str, Any]) -> dict[str, Any]:
 
 def _pointer_part(part: int | str) -> str:
     return quote(str(part).replace("~", "~0").replace("/", "~1"), safe="~")
+
+
+def _text_of(error: BaseException | None) -> str:
+    """What the application's exception says; nothing where even asking it fails: this must not fail."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
 
 
 def _http_denial(error: BaseException | None) -> Denial | None:
