@@ -390,10 +390,7 @@ def _note_failure(exchange: Exchange, sender: "_Sender", error: BaseException) -
 
 def _note_unfinished(exchange: Exchange, sender: "_Sender") -> None:
     """The application returned without its last message: fine on an accepted WebSocket, else a cut."""
-    if not sender.head_left or exchange.status != 101:
-        exchange.outcome = "aborted"
-    elif exchange.outcome is None:
-        exchange.outcome = "complete"
+    exchange.outcome = "complete" if sender.head_left and exchange.status == 101 else "aborted"
 
 
 def _is_ending(error: BaseException) -> bool:
