@@ -9,7 +9,7 @@ import trio
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.routing import Route
+from starlette.routing import Route, Router
 
 from secure_asgi import ConfigurationError, Layer
 from secure_asgi.flow import Claim, bind
@@ -252,10 +252,12 @@ def test_what_we_do_not_know_is_passed_on():
 
 def test_a_cancelled_stop_closes_all():
     log = []
-    inner = Resource(application(log), log=log, place="b", closing=asyncio.CancelledError())
+    app = application(log)
+    for place in ("c", "b"):
+        app = Resource(app, log=log, place=place, closing=asyncio.CancelledError())
     with pytest.raises(asyncio.CancelledError):
-        lifespan(Resource(inner, log=log, place="a"))
-    assert log[-2:] == ["close b", "close a"]
+        lifespan(Resource(app, log=log, place="a"))
+    assert log[-3:] == ["close c", "close b", "close a"]
 
 
 def test_only_one_of_the_two_hooks():
@@ -291,7 +293,7 @@ class Looks(Layer):
 def test_the_routes_in_hand():
     """“in lifespan, with the routes in hand (`scope["app"]` or the wrapped app)”"""
     routed = Starlette(routes=[Route("/", lambda request: None)])
-    for app in (routed, FastAPI(), GZipMiddleware(GZipMiddleware(routed))):
+    for app in (routed, FastAPI(), Router(), GZipMiddleware(GZipMiddleware(routed))):
         looks = Looks()
         lifespan(bind(app, looks))
         assert looks.seen["app"] is (app if hasattr(app, "routes") else routed)
