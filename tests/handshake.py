@@ -2,6 +2,17 @@
 
 import ssl
 from dataclasses import dataclass
+from pathlib import Path
+
+
+def client_context(folder: Path, name: str | None = None, **settings) -> ssl.SSLContext:
+    """TLS as the named client of a folder of certificates does it, or without one; ``settings`` are attributes."""
+    context = ssl.create_default_context(cafile=folder / "ca.pem")
+    if name:
+        context.load_cert_chain(folder / f"{name}.pem", folder / f"{name}.key")
+    for setting, value in settings.items():
+        setattr(context, setting, value)
+    return context
 
 
 @dataclass

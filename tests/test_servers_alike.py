@@ -7,7 +7,6 @@ names the way out.
 import contextlib
 import json
 import socket
-import ssl
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import websockets.sync.client
 from secure_asgi.testing import TokenFactory
 from secure_asgi.testing.certificates import CertificateAuthority
 
+from .handshake import client_context
 from .paths import ENVIRONMENT, ROOT
 
 SERVERS = {
@@ -68,10 +68,7 @@ class Served:
         self._wait()
 
     def tls(self, *, certificate=False):
-        context = ssl.create_default_context(cafile=self.folder / "ca.pem")
-        if certificate:
-            context.load_cert_chain(self.folder / "shop.pem", self.folder / "shop.key")
-        return context
+        return client_context(self.folder, "shop" if certificate else None)
 
     def ask(self, path, *, token=False, certificate=False):
         headers = {"authorization": f"Bearer {self.tokens.token(scope='orders:read')}"} if token else {}

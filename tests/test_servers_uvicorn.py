@@ -10,6 +10,7 @@ import ssl
 import sys
 import threading
 import time
+from functools import partial
 from types import SimpleNamespace
 
 import httpx
@@ -24,6 +25,7 @@ from secure_asgi.mutual_tls import MutualTLSMiddleware
 from secure_asgi.servers import uvicorn as hook
 from secure_asgi.testing.certificates import CertificateAuthority
 from secure_asgi.tls import server_context
+from tests.handshake import client_context
 
 AUTHORITY = CertificateAuthority("Test CA")
 ISSUING = AUTHORITY.subordinate()
@@ -87,15 +89,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client_tls(files):
-    def make(name=None, **settings):
-        context = ssl.create_default_context(cafile=str(files / "ca.pem"))
-        if name:
-            context.load_cert_chain(files / f"{name}.pem", files / f"{name}.key")
-        for setting, value in settings.items():
-            setattr(context, setting, value)
-        return context
-
-    return make
+    return partial(client_context, files)
 
 
 def tls_options(files):

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 from secure_asgi import ConfigurationError
 from secure_asgi.testing.certificates import CertificateAuthority
 from secure_asgi.tls import TLS12_CIPHERS, expires_in, server_context
-from tests.handshake import shake
+from tests.handshake import client_context, shake
 
 AUTHORITY = CertificateAuthority("Test CA")
 SERVER = AUTHORITY.issue("dns:localhost", usage="server")
@@ -36,29 +36,20 @@ def serve(files, **options) -> ssl.SSLContext:
     return server_context(files / "server.pem", str(files / "server.key"), **options)
 
 
-def client(files, name=None, **settings) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(files / "ca.pem"))
-    if name:
-        context.load_cert_chain(files / f"{name}.pem", files / f"{name}.key")
-    for setting, value in settings.items():
-        setattr(context, setting, value)
-    return context
-
-
 def test_modern_speaks_tls_1_3_and_nothing_older(files):
     """TLS-1, TLS-4."""
-    assert shake(serve(files), client(files)).server.version() == "TLSv1.3"
+    assert shake(serve(files), client_context(files)).server.version() == "TLSv1.3"
     with pytest.raises(ssl.SSLError):
-        shake(serve(files), client(files, maximum_version=ssl.TLSVersion.TLSv1_2))
+        shake(serve(files), client_context(files, maximum_version=ssl.TLSVersion.TLSv1_2))
 
 
 def test_intermediate_speaks_tls_1_2_with_forward_secrecy_and_nothing_older(files):
     """TLS-1, TLS-2."""
-    old = client(files, maximum_version=ssl.TLSVersion.TLSv1_2)
+    old = client_context(files, maximum_version=ssl.TLSVersion.TLSv1_2)
     done = shake(serve(files, profile="intermediate"), old)
     assert done.server.version() == "TLSv1.2"
     assert done.server.cipher()[0] in TLS12_CIPHERS.split(":")
-    weak = client(files, maximum_version=ssl.TLSVersion.TLSv1_2)
+    weak = client_context(files, maximum_version=ssl.TLSVersion.TLSv1_2)
     weak.set_ciphers("ECDHE-ECDSA-AES128-SHA256")
     with pytest.raises(ssl.SSLError):
         shake(serve(files, profile="intermediate"), weak)
@@ -67,7 +58,7 @@ def test_intermediate_speaks_tls_1_2_with_forward_secrecy_and_nothing_older(file
 
 def test_no_session_is_resumed(files):
     """A resumed handshake verifies nothing, so there is nothing to resume: the server hands out no ticket."""
-    server, one_client = serve(files), client(files)
+    server, one_client = serve(files), client_context(files)
     connection = shake(server, one_client).client
     assert connection.session is None or not connection.session.has_ticket
     assert server.num_tickets == 0
@@ -82,7 +73,7 @@ def test_no_renegotiation_no_compression_the_client_chooses_the_suite(files):
     assert context.options & ssl.OP_SINGLE_ECDH_USE == ssl.OP_SINGLE_ECDH_USE
     assert not context.options & ssl.OP_CIPHER_SERVER_PREFERENCE
     assert context.security_level >= 2
-    asking = client(files)
+    asking = client_context(files)
     asking.set_alpn_protocols(["h2", "http/1.1"])
     assert shake(context, asking).client.selected_alpn_protocol() == "http/1.1"
 
@@ -90,23 +81,23 @@ def test_no_renegotiation_no_compression_the_client_chooses_the_suite(files):
 @pytest.mark.parametrize("client_auth", ["optional", "required"])
 def test_a_clients_certificate_is_verified(files, client_auth):
     context = serve(files, client_ca=files / "ca.pem", client_auth=client_auth)
-    assert shake(context, client(files, "client")).server.getpeercert()["subject"] == (
+    assert shake(context, client_context(files, "client")).server.getpeercert()["subject"] == (
         (("commonName", "client.example"),),
     )
     with pytest.raises(ssl.SSLCertVerificationError):
-        shake(context, client(files, "foreign"))
+        shake(context, client_context(files, "foreign"))
 
 
 def test_without_a_certificate_optional_lets_pass_and_required_does_not(files):
     optional = serve(files, client_ca=files / "ca.pem", client_auth="optional")
-    assert shake(optional, client(files)).server.getpeercert(True) is None
+    assert shake(optional, client_context(files)).server.getpeercert(True) is None
     required = serve(files, client_ca=files / "ca.pem", client_auth="required")
     with pytest.raises(ssl.SSLError, match=r"PEER_DID_NOT_RETURN_A_CERTIFICATE|did not return"):
-        shake(required, client(files))
+        shake(required, client_context(files))
 
 
 def test_no_certificate_is_asked_for_unless_wanted(files):
-    assert shake(serve(files), client(files, "client")).server.getpeercert(True) is None
+    assert shake(serve(files), client_context(files, "client")).server.getpeercert(True) is None
 
 
 def test_clients_are_verified_strictly_on_every_python_and_an_issuing_authority_may_be_the_anchor(files, tmp_path):
@@ -115,9 +106,9 @@ def test_clients_are_verified_strictly_on_every_python_and_an_issuing_authority_
     (tmp_path / "sub_ca.pem").write_bytes(subordinate.certificate_pem)
     context = serve(files, client_ca=tmp_path / "sub_ca.pem", client_auth="required")
     assert context.verify_flags & ssl.VERIFY_X509_STRICT
-    shake(context, client(files, "sub"))
+    shake(context, client_context(files, "sub"))
     with pytest.raises(ssl.SSLCertVerificationError):
-        shake(context, client(files, "client"))
+        shake(context, client_context(files, "client"))
 
 
 @pytest.mark.parametrize(
