@@ -3,6 +3,7 @@
 import asyncio
 import re
 import uuid
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
@@ -297,20 +298,11 @@ def certificate(*uris):
     )
 
 
-SPIFFE = [
-    ("one", ["spiffe://example.org/a"], "spiffe://example.org/a"),
-    ("none", [], None),
-    ("two", ["spiffe://example.org/a", "spiffe://example.org/b"], None),
-    ("one of two", ["spiffe://example.org/a", "https://example.org"], None),
-    ("another scheme", ["https://example.org"], None),
-]
-
-
-@pytest.mark.parametrize(("uris", "spiffe_id"), [row[1:] for row in SPIFFE], ids=[row[0] for row in SPIFFE])
-def test_spiffe_ids(uris, spiffe_id):
-    """X509-SVID section 2: exactly one URI name."""
-    assert certificate(*uris).spiffe_id == spiffe_id
-    assert "secret" not in repr(certificate(*uris))
+def test_a_peer_certificate_names_itself_as_tokens_do():
+    """TOK-1, with the certificate of RFC 9440 appendix A."""
+    bound = replace(certificate(), sha256="bfaf1f7e070f9fa8dd62905f158da73f84a1136624fbafcc9393c8f7287a69eb")
+    assert bound.thumbprint == "v68ffgcPn6jdYpBfFY2nP4ShE2Yk-6_Mk5PI9yh6aes"
+    assert "secret" not in repr(bound)
 
 
 @pytest.mark.parametrize("kind", [RejectedError, TokenError, CertificateError, ForwardedError])

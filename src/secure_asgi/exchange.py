@@ -5,6 +5,7 @@ never holds the scope, a ``receive`` or a ``send``: it adds no reference cycle.
 """
 
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -44,8 +45,11 @@ class PeerCertificate:
     """A client certificate that was believed: the leaf's identity, parsed once.
 
     ``der`` the leaf; ``chain`` what the peer sent after it, DER, leaf excluded; ``sha256`` of the leaf, lower-case hex;
-    ``subject`` and ``issuer`` RFC 4514 text, for showing, never for comparing; ``dns``, ``uris`` and ``emails`` the
-    subject alternative names by type. Validity times are aware, UTC.
+    ``subject`` and ``issuer`` RFC 4514 text, for showing, never for comparing; ``attributes`` the subject's parsed
+    ``(type, value)`` pairs in the order of the certificate, types as RFC 4514 names them (``"CN"``) or dotted;
+    ``dns``, ``uris`` and ``emails`` the subject alternative names by type. ``spki_pin`` is ``"sha256/..."`` of the
+    public key (RFC 7469 section 2.4). ``path`` is the verified path, DER, leaf first and trust anchor last; empty where
+    nothing was verified in this process. Validity times are aware, UTC.
     """
 
     der: bytes = field(repr=False)
@@ -59,13 +63,15 @@ class PeerCertificate:
     uris: tuple[str, ...] = ()
     emails: tuple[str, ...] = ()
     chain: tuple[bytes, ...] = field(default=(), repr=False)
+    attributes: tuple[tuple[str, str], ...] = ()
+    spki_pin: str = ""
+    path: tuple[bytes, ...] = field(default=(), repr=False)
+    spiffe_id: str | None = None
 
     @property
-    def spiffe_id(self) -> str | None:
-        """The SPIFFE ID, if the certificate has exactly one URI name and it is one (X509-SVID section 2)."""
-        if len(self.uris) == 1 and self.uris[0].startswith("spiffe://"):
-            return self.uris[0]
-        return None
+    def thumbprint(self) -> str:
+        """``x5t#S256``: base64url of the leaf's SHA-256, without padding (RFC 8705 section 3.1)."""
+        return urlsafe_b64encode(bytes.fromhex(self.sha256)).rstrip(b"=").decode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,13 +4,14 @@ from base64 import b64decode
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from .._pins import spki_pin
 from ..denial import Reason
 from ..errors import CertificateError
 from ..exchange import PeerCertificate
 from .names import lower_domain
 
 if TYPE_CHECKING:
-    from cryptography.x509 import Certificate
+    from cryptography.x509 import Certificate, Name
 
 Given = str | bytes
 """A certificate as it comes: PEM text, or DER bytes."""
@@ -71,7 +72,18 @@ def _read(ders: tuple[bytes, ...]) -> PeerCertificate:
         uris=uris,
         emails=tuple(map(lower_domain, emails)),
         chain=ders[1:],
+        attributes=_attributes(leaf.subject),
+        spki_pin=spki_pin(leaf),
+        spiffe_id=uris[0] if len(uris) == 1 and uris[0].startswith("spiffe://") else None,
     )
+
+
+def _attributes(name: "Name") -> tuple[tuple[str, str], ...]:
+    return tuple((attribute.rfc4514_attribute_name, _text(attribute.value)) for attribute in name)
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else f"#{value.hex()}"
 
 
 def _alternative_names(leaf: "Certificate") -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
