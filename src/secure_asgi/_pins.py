@@ -50,8 +50,8 @@ class PinSet:
         self._until = {pin.value: pin.until for pin in read}
         if len(self._until) < (1 if is_single_ok else 2):
             raise ConfigurationError(
-                f"{option}= takes two pins at least, the key in use and a spare one kept elsewhere, got {len(self._until)}; "
-                "insecure_single_pin=True accepts one"
+                f"{option}= takes two pins at least, the key in use and a spare one kept elsewhere; "
+                f"got {len(self._until)} (insecure_single_pin=True accepts one)"
             )
 
     def match(self, keys: Iterable[str], today: date) -> bool:
