@@ -210,7 +210,7 @@ def test_validity_is_checked_while_the_connection_lasts():
         (issued.not_valid_after_utc.timestamp() + 1, 403),
         (issued.not_valid_before_utc.timestamp() - 1, 403),
     ):
-        layer._clock = lambda now=now: now
+        layer._judge._clock = lambda now=now: now
         assert http(layer, extensions=tls()).status == status
 
 

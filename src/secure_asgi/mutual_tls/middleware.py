@@ -1,8 +1,7 @@
 """The gate: certificate → verdict → principal. Every refusal is a 403 that looks the same."""
 
 import logging
-import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from datetime import date
 from typing import ClassVar, Literal
 
@@ -24,6 +23,11 @@ logger = logging.getLogger("secure_asgi")
 DETAIL = "This service requires a TLS client certificate that it accepts."
 
 RESUMED = "a resumed TLS session verifies nobody: give trust_anchors=, so that its certificate is verified here"
+
+
+_DECIDED = (Admitted, Refused)
+
+_AUTHENTICATED = ("authenticated",)
 
 
 class MutualTLSMiddleware(Layer):
@@ -93,14 +97,12 @@ class MutualTLSMiddleware(Layer):
         self._is_required = required
         self._has_anchors = trust_anchors is not None
         own_name, self._identity = identity_of(identity)
-        self._clock: Callable[[], float] = time.time
         self._judge = Judge(
             anchors=TrustAnchors(trust_anchors) if trust_anchors is not None else None,
             pins=PinSet(pins, option="pins", is_single_ok=insecure_single_pin) if pins is not None else None,
             revocation=revocation,
             rules=NameRules(allow) if allow is not None else None,
             own_name=own_name,
-            clock=lambda: self._clock(),
         )
         self._credentials = AuthCredentials
         self._nobody = UnauthenticatedUser()
@@ -116,7 +118,7 @@ class MutualTLSMiddleware(Layer):
                 self._tell(RESUMED)
                 return _denial(Reason.CERTIFICATE_UNVERIFIED, RESUMED)
             verdict = self._judge.judge(given)
-            if isinstance(verdict, Admitted | Refused):
+            if isinstance(verdict, _DECIDED):
                 return self._admit(verdict, exchange, scope)
             return self._admit_later(verdict, exchange, scope)
         except CertificateError as refused:
@@ -157,7 +159,8 @@ class MutualTLSMiddleware(Layer):
             raise TypeError(f"identity= answered with {type(principal).__name__}, not with a Principal or None")
         exchange.principal = principal
         scope["user"] = principal
-        scope["auth"] = self._credentials(("authenticated", *sorted(principal.scopes)))
+        granted = ("authenticated", *sorted(principal.scopes)) if principal.scopes else _AUTHENTICATED
+        scope["auth"] = self._credentials(granted)
         return None
 
     def _tell(self, what_is_missing: str) -> None:

@@ -15,7 +15,7 @@ from .certificate import MAX_CERTIFICATES, Given
 
 
 class CertificateSource(Protocol):
-    """What ``source=`` is: ``way_out`` is logged, once, where requests lack what this source needs of the deployment."""
+    """What ``source=`` is: ``way_out`` is logged, once, where the deployment lacks what it takes to read one."""
 
     needs_trust_anchors: bool
     way_out: str

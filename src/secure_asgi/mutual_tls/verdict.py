@@ -5,6 +5,7 @@ minute at most, and never past the end of the certificate or of the revocation l
 connection or a resumed session does not outlive what it was let in with.
 """
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -91,7 +92,17 @@ class Judge:
     Never raises: a certificate that cannot be decided on is refused.
     """
 
-    __slots__ = ("_anchors", "_clock", "_intermediates", "_known", "_own_name", "_pins", "_revocation", "_rules")
+    __slots__ = (
+        "_anchors",
+        "_clock",
+        "_intermediates",
+        "_known",
+        "_own_name",
+        "_pins",
+        "_rests_on",
+        "_revocation",
+        "_rules",
+    )
 
     def __init__(
         self,
@@ -101,11 +112,12 @@ class Judge:
         revocation: Revocation | None,
         rules: NameRules | None,
         own_name: OwnName,
-        clock: Callable[[], float],
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._anchors = anchors
         self._pins = pins
         self._revocation = revocation
+        self._rests_on = tuple(each for each in (anchors, revocation) if each is not None)
         self._rules = rules
         self._own_name = own_name
         self._clock = clock
@@ -115,11 +127,7 @@ class Judge:
 
     def judge(self, given: tuple[Given, ...]) -> Verdict | Awaitable[Verdict]:
         """The verdict on a chain, leaf first; awaitable only where the source of revocation has to be waited for."""
-        if self._anchors is not None:
-            self._anchors.look()
-        if self._revocation is not None:
-            self._revocation.look()
-        generation = self._generation()
+        generation = self._look() if self._rests_on else 0
         now = self._clock()
         try:
             verdict = self._known.get(given)
@@ -130,20 +138,22 @@ class Judge:
             return verdict
         return self._decide(given, now, generation)
 
+    def _look(self) -> int:
+        """The generation: it grows whenever the trust anchors or the revocation lists change, and only then."""
+        generation = 0
+        for each in self._rests_on:
+            each.look()
+            generation += each.generation
+        return generation
+
     async def start(self) -> None:
         """Raises ``ConfigurationError`` where trust anchors or revocation lists cannot be had to begin with."""
-        for each in (self._anchors, self._revocation):
-            if each is not None:
-                await each.start()
+        for each in self._rests_on:
+            await each.start()
 
     async def close(self) -> None:
         if self._revocation is not None:
             await self._revocation.close()
-
-    def _generation(self) -> int:
-        """Grows whenever the trust anchors or the revocation lists change."""
-        anchors = self._anchors.generation if self._anchors is not None else 0
-        return anchors + (self._revocation.generation if self._revocation is not None else 0)
 
     def _decide(self, given: tuple[Given, ...], now: float, generation: int) -> Verdict | Awaitable[Verdict]:
         peer = None
