@@ -71,8 +71,8 @@ class PinSet:
                 raise ConfigurationError(f"{option}= has {pin.value} with two different dates: leave one of them out")
         if len(self._until) < (1 if is_single_ok else 2):
             raise ConfigurationError(
-                f"{option}= takes two pins at least, the key in use and a spare one kept elsewhere, got {len(self._until)}; "
-                "insecure_single_pin=True accepts one"
+                f"{option}= takes two pins at least, of the key in use and of a spare one kept elsewhere, "
+                f"got {len(self._until)}; insecure_single_pin=True accepts one"
             )
 
     def match(self, keys: Iterable[str], today: date) -> bool:

@@ -26,10 +26,10 @@ __all__ = ["Pin", "PinMismatch", "PinnedTransport", "pins_of"]
 StrPath = str | os.PathLike[str]
 
 
-class PinMismatch(httpx.ConnectError):  # noqa: N818  named as httpx names its own
+class PinMismatch(httpx.ConnectError):
     """The server is verified and holds none of the pinned keys: nothing was sent to it.
 
-    ``host`` is its name; ``seen`` the pins of its verified path, leaf first: the one to pin, if the change was expected.
+    ``host`` is its name; ``seen`` the pins of its verified path, leaf first: what to pin, if the change was expected.
     """
 
     def __init__(self, message: str, *, host: str = "", seen: tuple[str, ...] = ()) -> None:
