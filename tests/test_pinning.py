@@ -482,5 +482,5 @@ def test_without_httpx(monkeypatch):
 def test_without_h2(monkeypatch):
     monkeypatch.setattr(pinning, "find_spec", lambda name: None)
     assert PinnedTransport([LEAF, SPARE])
-    with pytest.raises(ConfigurationError, match="^http2=True needs h2: pip install h2$"):
+    with pytest.raises(ConfigurationError, match=r"^http2=True needs h2: pip install h2$"):
         PinnedTransport([LEAF, SPARE], http2=True)
