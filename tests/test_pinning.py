@@ -385,6 +385,7 @@ def test_verification_is_as_strict_as_it_gets():
     assert context.check_hostname
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
     assert context.verify_flags & ssl.VERIFY_X509_STRICT
+    assert context.options & ssl.OP_NO_RENEGOTIATION
     assert context.cert_store_stats()["x509_ca"] > 50
 
 

@@ -172,6 +172,7 @@ def _verifying(trust_anchors: tuple[StrPath, ...]) -> ssl.SSLContext:
     else:
         context = httpx.create_ssl_context(trust_env=False)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION  # a second handshake would not be looked at
     # As strict on every Python as 3.13 is by default; and a subordinate authority may be the trust anchor.
     context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
     return context
