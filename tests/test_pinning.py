@@ -20,7 +20,12 @@ import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from secure_asgi import ConfigurationError, pinning
 from secure_asgi._pins import pin_of, spki_pin
@@ -270,7 +275,6 @@ def test_a_redirect_leads_to_pinned_hosts_only(get, serve, transport):
 
 def test_a_proxy_of_the_environment_is_not_used(serve, transport, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
     assert get_sync(transport(LEAF, SPARE), serve().url).text == "hello"
 
 
@@ -296,10 +300,12 @@ def test_no_session_is_resumed(files, serve, transport):
     assert server.resumed == 0
 
 
-def test_many_at_once_read_the_files_once(serve, transport, monkeypatch):
-    loaded = []
+def test_many_at_once_read_the_files_once_and_not_on_the_event_loop(serve, transport, monkeypatch):
+    readers = []
     verifying = pinning._verifying
-    monkeypatch.setattr(pinning, "_verifying", lambda files: loaded.append(files) or verifying(files))
+    monkeypatch.setattr(
+        pinning, "_verifying", lambda files: readers.append(threading.current_thread()) or verifying(files)
+    )
 
     async def ask():
         client = httpx.AsyncClient(transport=transport(LEAF, SPARE))  # not entered: the first requests open it
@@ -315,7 +321,8 @@ def test_many_at_once_read_the_files_once(serve, transport, monkeypatch):
         return answers
 
     assert anyio.run(ask) == ["hello"] * 4
-    assert len(loaded) == 1
+    (reader,) = readers
+    assert reader is not threading.current_thread()
 
 
 def test_a_mismatch_is_not_tried_again_and_a_failed_connect_is(serve, transport):
@@ -378,8 +385,9 @@ def test_without_trust_anchors_httpx_says_whom_to_trust(serve):
         get_sync(PinnedTransport([LEAF, SPARE]), serve().url)
 
 
-def test_verification_is_as_strict_as_it_gets():
+def test_verification_is_as_strict_as_it_gets_whatever_the_environment_says(monkeypatch):
     """TLS-1."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
     context = pinning._verifying(())
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
@@ -452,6 +460,24 @@ def revocation_list():
     return made.sign(ROOT._key, SHA256()).public_bytes(Encoding.PEM)
 
 
+def locked(pem):
+    key = load_pem_private_key(pem, None)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+
+
+def enter_sync(transport):
+    with httpx.Client(transport=transport):
+        pass
+
+
+def enter_async(transport):
+    async def enter():
+        async with httpx.AsyncClient(transport=transport):
+            pass
+
+    anyio.run(enter)
+
+
 WRONG_FILES = [
     ({"trust_anchors": "nowhere"}, "trust_anchors='{dir}/nowhere' cannot be read: No such file or directory"),
     ({"trust_anchors": "garbage"}, "trust_anchors='{dir}/garbage' holds no readable PEM certificate"),
@@ -459,17 +485,20 @@ WRONG_FILES = [
     ({"certificate": ("nowhere", "client.key")}, "unencrypted PEM key; No such file or directory"),
     ({"certificate": ("partner.pem", "client.key")}, "unencrypted PEM key; OpenSSL says KEY_VALUES_MISMATCH"),
     ({"certificate": ("garbage", "client.key")}, "unencrypted PEM key; OpenSSL says they are not"),
+    ({"certificate": ("client.pem", "locked.key")}, "unencrypted PEM key; OpenSSL says "),
 ]
 
 
 @pytest.mark.parametrize(("options", "sentence"), WRONG_FILES, ids=[sentence for _, sentence in WRONG_FILES])
-def test_wrong_files_are_named_on_entering_the_client(get, transport, files, options, sentence):
+@pytest.mark.parametrize("enter", [enter_sync, enter_async])
+def test_wrong_files_are_named_on_entering_the_client(enter, transport, files, options, sentence):
     (files / "garbage").write_text("hello")
     (files / "list.pem").write_bytes(revocation_list())
+    (files / "locked.key").write_bytes(locked((files / "client.key").read_bytes()))
     ((name, given),) = options.items()
     given = files / given if isinstance(given, str) else tuple(files / file for file in given)
     with pytest.raises(ConfigurationError) as wrong:
-        get(transport(LEAF, SPARE, **{name: given}), "https://localhost:9/")
+        enter(transport(LEAF, SPARE, **{name: given}))
     assert sentence.format(dir=files) in str(wrong.value)
 
 
