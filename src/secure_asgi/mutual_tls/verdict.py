@@ -204,7 +204,7 @@ class Judge:
             return
         keys = (peer.spki_pin, *map(spki_pin, path.certificates[1:]))
         if not self._pins.match(keys, datetime.fromtimestamp(now, UTC).date()):
-            raise CertificateError(Reason.CERTIFICATE_PIN_MISMATCH, f"no pin on {', '.join(keys)}")
+            raise CertificateError(Reason.CERTIFICATE_PIN_MISMATCH, f"no pin on {self._pins.shown(keys)}")
 
     def _admit(
         self,
