@@ -507,7 +507,7 @@ PIN = "sha256/" + "A" * 43 + "="
         ({"source": Unverified()}, "give trust_anchors="),
         ({"mode": "off"}, "mode="),
     ],
-    ids=str,
+    ids=lambda value: "+".join(value) if isinstance(value, dict) else value,
 )
 def test_wrong_options(options, sentence):
     with pytest.raises(ConfigurationError) as refused:
