@@ -118,10 +118,9 @@ def test_clients_are_verified_strictly_on_every_python_and_an_issuing_authority_
         ({"client_auth": "maybe", "client_ca": "ca.pem"}, 'client_auth= is None, "optional" or "required"'),
         ({"client_auth": "required"}, "needs client_ca="),
         ({"client_ca": "ca.pem"}, 'add client_auth="required"'),
-        ({"client_ca": "ca.pem", "client_auth": "required", "profile": "intermediate"}, 'goes with profile="modern"'),
         ({"client_ca": "gone.pem", "client_auth": "required"}, "client_ca='gone.pem' cannot be read: No such file"),
     ],
-    ids=["profile", "auth value", "auth without CA", "CA without auth", "CA with intermediate", "CA missing"],
+    ids=["profile", "auth value", "auth without CA", "CA without auth", "CA missing"],
 )
 def test_options_that_do_not_go_together(files, options, sentence, monkeypatch):
     monkeypatch.chdir(files)
