@@ -37,8 +37,8 @@ def server_context(
     ``client_ca`` is a PEM file, or several, of the authorities whose client certificates the handshake accepts; it goes
     together with ``client_auth``: ``"required"`` ends the handshake without a certificate, ``"optional"`` lets it pass,
     for ``MutualTLSMiddleware`` to decide per path. A certificate that is presented and does not verify ends the
-    handshake under both. ``client_crl`` is a PEM file, or several, of revocation lists. One of the authority that issued
-    the client's own certificate must be among them and not past its next update: without it the handshake ends.
+    handshake under both. ``client_crl`` is a PEM file, or several, of revocation lists. One of the authority that has
+    issued the client's certificate must be among them and not past its next update: without it the handshake ends.
 
     ``alpn`` names the protocols the server speaks, best first: ``("h2", "http/1.1")`` for one that knows HTTP/2.
 

@@ -152,7 +152,7 @@ def _failure(connection: ssl.SSLObject, error: ssl.SSLError, suppressed: int) ->
     cipher = connection.cipher()
     return HandshakeFailure(
         time=datetime.now(UTC),
-        reason=_reason(error.reason or "", code),
+        reason=_reason(getattr(error, "reason", None) or "", code),
         verify_code=code,
         verify_message=str(getattr(error, "verify_message", ""))[:TEXT_LIMIT],
         # ``version()`` speaks only of a handshake that is done. All our suites belong to one version.
@@ -164,9 +164,9 @@ def _failure(connection: ssl.SSLObject, error: ssl.SSLError, suppressed: int) ->
 
 def _reason(named: str, code: int) -> str:
     if code:
-        return REASONS.get(code, Reason.CERTIFICATE_UNVERIFIED)
+        return str(REASONS.get(code, Reason.CERTIFICATE_UNVERIFIED))
     if named == _WITHOUT_A_CERTIFICATE:
-        return Reason.CERTIFICATE_MISSING
+        return str(Reason.CERTIFICATE_MISSING)
     _, is_alert, alert = named.partition("_ALERT_")
     return f"tls_alert_{alert.lower()}" if is_alert else f"tls_{named.lower() or 'handshake_failed'}"
 
