@@ -16,9 +16,8 @@ from hashlib import sha256
 import anyio
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from secure_asgi import ConfigurationError
 from secure_asgi.testing.certificates import CertificateAuthority
