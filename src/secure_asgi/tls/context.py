@@ -6,11 +6,9 @@ cannot set before Python 3.15, the key-exchange groups, stays as OpenSSL has it.
 
 import os
 import ssl
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Literal
 
-from .errors import ConfigurationError
+from ..errors import ConfigurationError
 
 StrPath = str | os.PathLike[str]
 
@@ -76,22 +74,6 @@ def server_context(
         _load_client_authorities(context, client_ca)
         context.verify_mode = CLIENT_AUTH[client_auth]
     return context
-
-
-def expires_in(certfile: StrPath, *, at: datetime | None = None) -> timedelta:
-    """How long until the first of the certificates in ``certfile`` (PEM) expires; negative once one has.
-
-    ``at`` is the moment to count from, aware, by default now. Raises ``ConfigurationError`` for a file without one.
-    """
-    from cryptography import x509  # only here: a server that never asks does not load it
-
-    try:
-        certificates = x509.load_pem_x509_certificates(Path(certfile).read_bytes())
-    except OSError as error:
-        raise ConfigurationError(_unreadable("certfile", certfile, error)) from error
-    except ValueError as error:
-        raise ConfigurationError(f"certfile={str(certfile)!r} holds no readable PEM certificate") from error
-    return min(one.not_valid_after_utc for one in certificates) - (at or datetime.now(UTC))
 
 
 def _hardened(profile: str) -> ssl.SSLContext:
