@@ -7,6 +7,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Any
 
 from ...errors import ConfigurationError, SecureASGIError
 from .printable import printable
@@ -18,10 +19,10 @@ _HOST_AND_PORT = re.compile(r"(?:\[(?P<literal>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s:/
 
 _NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 
-_Address = tuple[socket.AddressFamily, tuple[str | int, ...]]
+_Address = tuple[socket.AddressFamily, Any]
 
 
-class NoAnswer(SecureASGIError):
+class NoAnswerError(SecureASGIError):
     """The other side cannot be reached, does not speak TLS, or does not come to an end. The message is printable."""
 
 
@@ -60,11 +61,11 @@ class Endpoint:
         return str(self._addresses[0][1][0]) if self._addresses else ""
 
     def connect(self) -> "Wire":
-        """A TCP connection. Raises ``NoAnswer``."""
+        """A TCP connection. Raises ``NoAnswerError``."""
         now = time.monotonic()
         deadline = min(now + self.timeout, self.ends)
         if now >= deadline:
-            raise NoAnswer("it answers too slowly to be inspected: --timeout gives it longer")
+            raise NoAnswerError("it answers too slowly to be inspected: --timeout gives it longer")
         if not self._addresses:
             self._addresses = _resolve(self.host, self.port, deadline)
         refusal = "no address"
@@ -72,13 +73,13 @@ class Endpoint:
             wire = Wire(socket.socket(family, socket.SOCK_STREAM), self.timeout, deadline)
             try:
                 wire.open(address)
-            except NoAnswer as error:
+            except NoAnswerError as error:
                 refusal = str(error)
                 wire.close()
                 continue
             self._addresses = [(family, address)]
             return wire
-        raise NoAnswer(refusal)
+        raise NoAnswerError(refusal)
 
 
 class Wire:
@@ -96,14 +97,14 @@ class Wire:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def open(self, address: tuple[str | int, ...]) -> None:
+    def open(self, address: Any) -> None:
         try:
             self._wait()
             self._socket.connect(address)
         except TimeoutError as error:
             raise self._late() from error
         except OSError as error:
-            raise NoAnswer((error.strerror or type(error).__name__).lower()) from error
+            raise NoAnswerError((error.strerror or type(error).__name__).lower()) from error
 
     def send(self, data: bytes) -> None:
         """A connection that is gone swallows it: what there is to know then comes from ``receive``."""
@@ -126,7 +127,7 @@ class Wire:
             return b""
         self._received += len(data)
         if self._received > MOST_BYTES:
-            raise NoAnswer(f"it sends more than {MOST_BYTES} bytes and comes to no end")
+            raise NoAnswerError(f"it sends more than {MOST_BYTES} bytes and comes to no end")
         return data
 
     def close(self) -> None:
@@ -138,9 +139,9 @@ class Wire:
             raise TimeoutError
         self._socket.settimeout(left)
 
-    def _late(self) -> NoAnswer:
+    def _late(self) -> NoAnswerError:
         done = "no answer" if not self._received else "no complete answer"
-        return NoAnswer(f"{done} within {self._timeout:g} s")
+        return NoAnswerError(f"{done} within {self._timeout:g} s")
 
 
 def is_address(host: str) -> bool:
@@ -181,5 +182,5 @@ def _resolve(host: str, port: int, deadline: float) -> list[_Address]:
     asking.start()
     asking.join(max(0.0, deadline - time.monotonic()))
     if problems or not found:
-        raise NoAnswer(printable(problems[0]).lower() if problems else "its name is not resolved in time")
+        raise NoAnswerError(printable(problems[0]).lower() if problems else "its name is not resolved in time")
     return list(found)

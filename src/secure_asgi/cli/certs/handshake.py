@@ -1,7 +1,7 @@
 """A whole TLS handshake, and what the server says in it: its certificates, and whether it wants one of ours.
 
-Python tells a client neither which certificates came (before 3.13) nor that one was asked for (still); the messages of the
-handshake do, and OpenSSL shows them to ``SSLContext._msg_callback``, decrypted, also when the handshake fails later.
+Python tells a client neither which certificates came (before 3.13) nor that one was asked for (still). The messages of
+the handshake do; OpenSSL shows them to ``SSLContext._msg_callback``, decrypted, also when the handshake fails later.
 """
 
 import ssl
@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from ...errors import ConfigurationError
-from .endpoint import Endpoint, NoAnswer, Wire
+from .endpoint import Endpoint, NoAnswerError, Wire
 
 _HANDSHAKE, _CERTIFICATE, _CERTIFICATE_REQUEST = 22, 11, 13
 
@@ -35,8 +35,8 @@ _LEGACY_SERVER_CONNECT = 0x4
 class Connection:
     """A connection on which a handshake has been tried. Leaving the block closes it.
 
-    ``error`` is why the handshake failed, or None. ``chain`` holds the certificates that the server sent, DER, leaf first;
-    ``wants_certificate`` says that it asked for one of ours.
+    ``error`` is why the handshake failed, or None. ``chain`` holds the certificates that the server sent, DER, leaf
+    first; ``wants_certificate`` says that it asked for one of ours.
     """
 
     def __init__(self, endpoint: Endpoint, context: ssl.SSLContext, *, session: ssl.SSLSession | None = None) -> None:
@@ -69,7 +69,7 @@ class Connection:
         self._run(lambda: self.tls.write(data))
 
     def read(self) -> bytes:
-        """What has come; nothing at the end. Raises ``ssl.SSLError`` for an alert, ``NoAnswer`` for a silence."""
+        """What has come; nothing at the end. Raises ``ssl.SSLError`` for an alert, ``NoAnswerError`` for a silence."""
         try:
             return self._run(lambda: self.tls.read(16384))
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
@@ -112,14 +112,16 @@ def present(context: ssl.SSLContext, certfile: str, keyfile: str | None) -> None
             f"OpenSSL says {error.reason or 'they are not'}"
         ) from error
     except OSError as error:
-        raise ConfigurationError(f"--cert {certfile!r} or --key {keyfile!r} cannot be read: {error.strerror}") from error
+        raise ConfigurationError(
+            f"--cert {certfile!r} or --key {keyfile!r} cannot be read: {error.strerror}"
+        ) from error
 
 
 def chain_of(endpoint: Endpoint) -> tuple[bytes, ...]:
-    """The certificates that a server sends, DER, leaf first, whether or not it then lets us in. Raises ``NoAnswer``."""
+    """The certificates that a server sends, DER, leaf first, whether or not it lets us in. Raises ``NoAnswerError``."""
     with Connection(endpoint, looking_context()) as connection:
         if not connection.chain:
-            raise NoAnswer(why(connection.error))
+            raise NoAnswerError(why(connection.error))
         return connection.chain
 
 

@@ -1,8 +1,8 @@
 """TLS hellos made by hand (RFC 8446 section 4.1.2, RFC 5246): what a server would choose, whatever OpenSSL we have.
 
-A server answers a hello in clear, in every version: which version, suite and group it takes of those it is offered. So one
-that still takes TLS 1.0 or RC4 is found out with an OpenSSL that has forgotten both. No handshake is finished here, and
-nothing but the hello is sent.
+A server answers a hello in clear, in every version: which version, suite and group it takes of those it is offered. So
+one that still takes TLS 1.0 or RC4 is found out with an OpenSSL that has forgotten both. No handshake is finished here,
+and nothing but the hello is sent.
 """
 
 import secrets
@@ -10,7 +10,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .endpoint import Endpoint, NoAnswer, Wire, is_address
+from .endpoint import Endpoint, NoAnswerError, Wire, is_address
 from .printable import printable
 
 SSL3, TLS10, TLS11, TLS12, TLS13 = 0x0300, 0x0301, 0x0302, 0x0303, 0x0304
@@ -39,19 +39,25 @@ class Choice:
 
 
 def ask(endpoint: Endpoint, version: int, suites: Sequence[int], groups: Sequence[int]) -> Choice | None:
-    """What the server takes of what it is offered; None if it refuses. Raises ``NoAnswer``, also for what is not TLS."""
+    """What the server takes of what it is offered; None if it refuses.
+
+    Raises ``NoAnswerError``, also for what is not TLS.
+    """
     with endpoint.connect() as wire:
         wire.send(client_hello(version, suites, groups, endpoint.server_name))
         try:
             choice = _read(_Records(wire), version)
         except (struct.error, IndexError) as error:
-            raise NoAnswer("it answers with malformed TLS") from error
+            raise NoAnswerError("it answers with malformed TLS") from error
     # A server may answer with an older version than it was asked for; then it refuses this one.
     return choice if choice is not None and choice.version == version else None
 
 
 def client_hello(version: int, suites: Sequence[int], groups: Sequence[int], server_name: str) -> bytes:
-    """One record with a hello that offers exactly this. Under TLS 1.3 it brings no key: the server then names a group."""
+    """One record with a hello that offers exactly this.
+
+    Under TLS 1.3 it brings no key, and the server names the group that it wants one of (HelloRetryRequest).
+    """
     extensions = []
     if not is_address(server_name):  # RFC 6066 section 3: no literal addresses
         name = server_name.encode()
@@ -84,13 +90,13 @@ class _Records:
         self._ahead = bytearray()
 
     def next(self) -> tuple[int, bytes] | None:
-        """Type and content; None at the end. Raises ``NoAnswer`` for what is no TLS."""
+        """Type and content; None at the end. Raises ``NoAnswerError`` for what is no TLS."""
         head = self._take(5)
         if head is None:
             return None
         kind, major, _, size = struct.unpack("!BBBH", head)
         if kind not in (_ALERT, _HANDSHAKE) or major != 3 or size > _RECORD_MOST:
-            raise NoAnswer(_not_tls(head + self._ahead))
+            raise NoAnswerError(_not_tls(head + self._ahead))
         content = self._take(size)
         return None if content is None else (kind, content)
 
@@ -99,7 +105,7 @@ class _Records:
             data = self._wire.receive()
             if not data:
                 if self._ahead and self._ahead[0] not in (_ALERT, _HANDSHAKE):
-                    raise NoAnswer(_not_tls(bytes(self._ahead)))
+                    raise NoAnswerError(_not_tls(bytes(self._ahead)))
                 return None
             self._ahead += data
         taken = bytes(self._ahead[:size])

@@ -1,4 +1,6 @@
-"""What a stranger wrote, made fit for a terminal."""
+"""What a stranger wrote, made fit for a terminal; and a time that is left, in words."""
+
+from datetime import timedelta
 
 LONGEST = 200
 
@@ -10,6 +12,15 @@ def printable(text: str, longest: int = LONGEST) -> str:
     whatever else ``str.isprintable`` does not call printable.
     """
     shown = "".join(
-        one if one.isprintable() else one.encode("unicode_escape", "surrogatepass").decode() for one in text[: longest + 1]
+        one if one.isprintable() else one.encode("unicode_escape", "surrogatepass").decode()
+        for one in text[: longest + 1]
     )
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def in_days(left: timedelta) -> str:
+    """``"in 12 days"``, ``"in 5 hours"``, ``"3 days ago"``."""
+    hours = int(abs(left) / timedelta(hours=1))
+    count, unit = (hours // 24, "day") if hours >= 48 else (hours, "hour")
+    text = f"{count} {unit}{'' if count == 1 else 's'}"
+    return f"in {text}" if left > timedelta() else f"{text} ago"

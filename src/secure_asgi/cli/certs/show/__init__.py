@@ -6,8 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from ....errors import ConfigurationError
-from ..endpoint import Endpoint, NoAnswer
-from .certificate import SentCertificate
+from ..certificate import SentCertificate
+from ..endpoint import Endpoint, NoAnswerError
 from .grade import PROFILES, Line, grade, judge, meets
 from .inspection import Facts, inspect
 
@@ -31,7 +31,7 @@ def show(
         _need_rich()
     try:
         facts = inspect(endpoint, ca=ca, cert=cert, key=key)
-    except NoAnswer as error:
+    except NoAnswerError as error:
         print(f"secure-asgi: {endpoint}: {error}", file=sys.stderr)
         return 2
     lines = judge(facts, PROFILES[profile])

@@ -1,15 +1,16 @@
-"""The judgement: what an inspection found, held against a profile of Mozilla's guidelines 6.0 and RFC 9325 (BCP 195)."""
+"""The judgement: what an inspection found, held against a profile of Mozilla's guidelines 6.0 and RFC 9325."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 from typing import Literal
 
 from ....hsts import TWO_YEARS
 from ....tls import TLS12_CIPHERS
+from ..certificate import SentCertificate
 from ..endpoint import is_address
-from ..printable import printable
-from .certificate import SentCertificate
+from ..printable import in_days, printable
 from .head import parse_hsts
 from .inspection import Facts
 
@@ -42,7 +43,7 @@ INTERMEDIATE = Profile(
     MODERN.keys | {"RSA"},
     366,
 )
-PROFILES = {profile.name: profile for profile in (MODERN, INTERMEDIATE)}
+PROFILES: dict[str, Profile] = {profile.name: profile for profile in (MODERN, INTERMEDIATE)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,9 @@ def _versions(facts: Facts, profile: Profile) -> Line:
 
 def _suites(facts: Facts, profile: Profile) -> Line:
     taken = [name for version, names in facts.suites.items() if version in profile.versions for name in names]
-    wrong = [f"not of this profile: {_listed(bad)}"] if (bad := [one for one in taken if one not in profile.suites]) else []
+    wrong = (
+        [f"not of this profile: {_listed(bad)}"] if (bad := [one for one in taken if one not in profile.suites]) else []
+    )
     notes = [f"not all looked for: {name}" for name in facts.unfinished if name.startswith("suites")]
     return _line("suites", _listed(taken, most=12), wrong, notes)
 
@@ -157,8 +160,9 @@ def _client_certificate(facts: Facts, profile: Profile) -> Line:
 
 def _alpn(facts: Facts, profile: Profile) -> Line:
     """RFC 9325 section 3.7."""
-    notes = [] if facts.alpn else ["no protocol is agreed on"]
-    return _line("ALPN", _listed(facts.alpn) or "none", (), notes)
+    if any(name.startswith("ALPN") for name in facts.unfinished):
+        return _line("ALPN", _listed(facts.alpn) or "not seen", (), ["not all could be tried"])
+    return _line("ALPN", _listed(facts.alpn) or "none", (), () if facts.alpn else ["no protocol is agreed on"])
 
 
 def _resumption(facts: Facts, profile: Profile) -> Line:
@@ -207,14 +211,6 @@ _CHECKS = (
 )
 
 
-def in_days(left: timedelta) -> str:
-    """``"in 12 days"``, ``"in 5 hours"``, ``"3 days ago"``."""
-    hours = int(abs(left) / timedelta(hours=1))
-    count, unit = (hours // 24, "day") if hours >= 48 else (hours, "hour")
-    text = f"{count} {unit}{'' if count == 1 else 's'}"
-    return f"in {text}" if left > timedelta() else f"{text} ago"
-
-
 def _is_weak(certificate: SentCertificate) -> bool:
     kind = certificate.key.partition(" ")[0]
     if kind == "RSA":
@@ -223,7 +219,7 @@ def _is_weak(certificate: SentCertificate) -> bool:
 
 
 def _is_in_order(chain: Sequence[SentCertificate]) -> bool:
-    return all(one.issuer == above.subject for one, above in zip(chain, chain[1:], strict=False))
+    return all(one.issuer == above.subject for one, above in pairwise(chain))
 
 
 def _listed(names: Iterable[str], most: int = 8) -> str:

@@ -4,7 +4,7 @@ import re
 import ssl
 from dataclasses import dataclass
 
-from ..endpoint import Endpoint, NoAnswer
+from ..endpoint import Endpoint, NoAnswerError
 from ..handshake import Connection
 
 MOST = 32 * 1024
@@ -44,7 +44,7 @@ def ask_for_head(connection: Connection, endpoint: Endpoint) -> Head | None:
                 received = rest  # 103 and its like come before the answer
             elif end:
                 return _parsed(head)
-    except (ssl.SSLError, NoAnswer):
+    except (ssl.SSLError, NoAnswerError):
         pass
     return None
 

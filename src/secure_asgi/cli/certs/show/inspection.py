@@ -9,9 +9,9 @@ from typing import Literal
 
 from ....errors import ConfigurationError
 from .. import hello
-from ..endpoint import Endpoint, NoAnswer
+from ..certificate import SentCertificate, read_certificate
+from ..endpoint import Endpoint, NoAnswerError
 from ..handshake import Connection, looking_context, present, why
-from .certificate import SentCertificate, read_certificate
 from .head import Head, ask_for_head
 from .suites import GROUPS, TLS13_SUITES, older_suites
 
@@ -36,8 +36,8 @@ class Facts:
 
     ``versions`` maps to None where there was no answer. ``unfinished`` names what could not be looked at to its end.
     ``trust_error`` is OpenSSL's word for why the chain does not verify, ``strict_error`` why it does only without
-    RFC 5280's finer points, which Python 3.13 insists on. ``is_let_in`` says what came of the client certificate that the user gave,
-    and is None where none was given or asked for.
+    RFC 5280's finer points, which Python 3.13 insists on. ``is_let_in`` says whether there was an HTTP answer with the
+    client certificate that the user gave, and is None where none was given or asked for.
     """
 
     endpoint: Endpoint
@@ -57,7 +57,7 @@ class Facts:
 
 
 def inspect(endpoint: Endpoint, *, ca: str | None = None, cert: str | None = None, key: str | None = None) -> Facts:
-    """Raises ``NoAnswer`` if there is no TLS to inspect, ``ConfigurationError`` for files that cannot be used."""
+    """Raises ``NoAnswerError`` if there is no TLS to inspect, ``ConfigurationError`` for files that cannot be used."""
     trusting = _trusting_context(ca)
     presenting = looking_context()
     if cert is not None:
@@ -77,8 +77,8 @@ def inspect(endpoint: Endpoint, *, ca: str | None = None, cert: str | None = Non
 def _look_at_versions(facts: Facts) -> None:
     for name, number in VERSIONS.items():
         try:
-            taken = hello.ask(facts.endpoint, number, _suites_of(name), tuple(GROUPS))
-        except NoAnswer:
+            taken = hello.ask(facts.endpoint, number, tuple(_suites_of(name)), tuple(GROUPS))
+        except NoAnswerError:
             if not facts.versions:
                 raise  # nothing has answered yet: no endpoint to speak of
             facts.versions[name] = None
@@ -86,13 +86,15 @@ def _look_at_versions(facts: Facts) -> None:
         else:
             facts.versions[name] = taken is not None
     if not any(facts.versions.values()):
-        raise NoAnswer("it takes no version of TLS that we offer (does it want another --server-name?)")
+        raise NoAnswerError(
+            "it refuses every TLS hello, or closes the connection (does it want another --server-name?)"
+        )
 
 
 def _look_at_certificates(facts: Facts) -> None:
     with Connection(facts.endpoint, looking_context()) as connection:
         if not connection.chain or (connection.error is not None and not connection.wants_certificate):
-            raise NoAnswer(why(connection.error))
+            raise NoAnswerError(why(connection.error))
         facts.chain = tuple(map(read_certificate, connection.chain))
         if connection.wants_certificate:
             facts.head = ask_for_head(connection, facts.endpoint) if connection.error is None else None
@@ -111,7 +113,7 @@ def _look_at_answers(facts: Facts, context: ssl.SSLContext, *, has_certificate: 
         if session is not None:
             with Connection(facts.endpoint, context, session=session) as connection:
                 facts.is_resumed = bool(connection.tls.session_reused) if connection.error is None else None
-    except NoAnswer:
+    except NoAnswerError:
         facts.unfinished.append("HTTP")
 
 
@@ -128,7 +130,7 @@ def _why_not_trusted(endpoint: Endpoint, context: ssl.SSLContext) -> str | None:
         if isinstance(connection.error, ssl.SSLCertVerificationError):
             return connection.error.verify_message
         if not connection.chain:
-            raise NoAnswer(why(connection.error))
+            raise NoAnswerError(why(connection.error))
         return None  # whatever failed, failed after the certificate was found good
 
 
@@ -136,10 +138,14 @@ def _takes_protocol(facts: Facts, context: ssl.SSLContext, name: str) -> bool:
     context.set_alpn_protocols([name])
     try:
         with Connection(facts.endpoint, context) as connection:
-            return connection.error is None and connection.tls.selected_alpn_protocol() == name
-    except NoAnswer:
+            if connection.error is None:
+                return connection.tls.selected_alpn_protocol() == name
+            is_refusal = not connection.wants_certificate
+    except NoAnswerError:
+        is_refusal = False
+    if not is_refusal:
         facts.unfinished.append(f"ALPN {name}")
-        return False
+    return False
 
 
 def _look_at_suites(facts: Facts) -> None:
@@ -154,7 +160,7 @@ def _look_at_suites(facts: Facts) -> None:
                 if choice is None or choice.suite not in left:
                     break
                 found.append(left.pop(choice.suite))
-        except NoAnswer:
+        except NoAnswerError:
             facts.unfinished.append(f"suites of {version}")
         facts.suites[version] = tuple(found)
 
@@ -171,7 +177,7 @@ def _look_at_groups(facts: Facts) -> None:
             if choice is None or choice.group not in left:
                 break
             found.append(left.pop(choice.group))
-    except NoAnswer:
+    except NoAnswerError:
         facts.unfinished.append("groups")
     facts.groups = tuple(found)
 
@@ -195,5 +201,3 @@ def _trusting_context(ca: str | None) -> ssl.SSLContext:
     except OSError as error:
         raise ConfigurationError(f"--ca {ca!r} cannot be read: {error.strerror}") from error
     return context
-
-

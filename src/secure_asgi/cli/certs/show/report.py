@@ -1,34 +1,33 @@
 """An inspection as people read it, and as programs do."""
 
-
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..certificate import SentCertificate
 from ..printable import printable
-from .certificate import SentCertificate
 from .grade import Line, meets
 from .inspection import Facts
 
 _STYLES = {"ok": "green", "note": "yellow", "WRONG": "bold red"}
+_MOST_CERTIFICATES = 10
 
 
 def print_report(facts: Facts, lines: list[Line], profile: str, grade: str) -> None:
     """Nothing that the server wrote is read as markup, or reaches the terminal as a control character."""
     console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
-        console = Console(markup=False, emoji=False, highlight=False, width=160)  # a pipe has no edge of its own
+        console.width = 120  # a pipe has no edge of its own
     console.print(_verdicts(facts, lines, profile))
-    console.print(_certificates(facts.chain))
+    for number, one in enumerate(facts.chain[:_MOST_CERTIFICATES], 1):
+        console.print(_certificate(one, f"Certificate {number} of {len(facts.chain)}"))
     console.print("Looked at without verifying first, to see what is there; no secret was sent.", style="dim")
     console.print(_conclusion(lines, profile, grade))
 
 
 def _verdicts(facts: Facts, lines: list[Line], profile: str) -> Table:
     at = f" ({facts.endpoint.address})" if facts.endpoint.address != facts.endpoint.host else ""
-    table = Table(
-        title=f"{facts.endpoint}{at} against the profile {profile}", title_justify="left", pad_edge=False
-    )
+    table = Table(title=f"{facts.endpoint}{at} against the profile {profile}", title_justify="left", pad_edge=False)
     table.add_column("", style="cyan", no_wrap=True)
     table.add_column("found", overflow="fold")
     table.add_column("", no_wrap=True)
@@ -38,14 +37,21 @@ def _verdicts(facts: Facts, lines: list[Line], profile: str) -> Table:
     return table
 
 
-def _certificates(chain: tuple[SentCertificate, ...]) -> Table:
-    table = Table(title="The certificates it sends", title_justify="left", pad_edge=False)
-    for column in ("subject", "issuer", "key", "signature", "valid until", "pin of the key"):
-        table.add_column(column, overflow="fold")
-    for one in chain:
-        until = f"{one.not_after:%Y-%m-%d}"
-        texts = (one.subject, one.issuer, one.key, one.signature, until, one.spki_pin)
-        table.add_row(*(Text(printable(text)) for text in texts))
+def _certificate(one: SentCertificate, title: str) -> Table:
+    table = Table(title=title, title_justify="left", pad_edge=False, show_header=False, box=None)
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in (
+        ("subject", one.subject),
+        ("issuer", one.issuer),
+        ("names", ", ".join(one.names)),
+        ("key", one.key),
+        ("pin", one.spki_pin),
+        ("signature", one.signature),
+        ("valid", f"{one.not_before:%Y-%m-%d %H:%M} to {one.not_after:%Y-%m-%d %H:%M} UTC"),
+        ("SHA-256", one.sha256),
+    ):
+        table.add_row(name, Text(printable(text, 400)))
     return table
 
 

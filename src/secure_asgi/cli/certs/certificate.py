@@ -10,9 +10,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from cryptography.x509.oid import SignatureAlgorithmOID
 
-from ...._pins import spki_pin
-from ..endpoint import NoAnswer, is_address
-from ..printable import printable
+from ..._pins import spki_pin
+from .endpoint import NoAnswerError, is_address
+from .printable import printable
 
 _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521", "secp224r1": "P-224", "secp192r1": "P-192"}
 
@@ -23,7 +23,7 @@ _SIGNATURES = {
 
 @dataclass(frozen=True, slots=True)
 class SentCertificate:
-    """``key`` reads ``"EC P-256"`` or ``"RSA 2048"``, with ``bits`` its size; ``hash`` is that of the signature, if any.
+    """``key`` reads ``"EC P-256"`` or ``"RSA 2048"``, ``bits`` is its size; ``hash`` that of the signature, if any.
 
     Texts are as the certificate has them: escape them before a terminal sees them. ``names`` holds the subject
     alternative names, ``dns:...``, ``ip:...``, ``uri:...`` or ``email:...``.
@@ -53,7 +53,7 @@ class SentCertificate:
 
 
 def read_certificate(der: bytes) -> SentCertificate:
-    """Raises ``NoAnswer`` for what cannot be read."""
+    """Raises ``NoAnswerError`` for what cannot be read."""
     try:
         certificate = x509.load_der_x509_certificate(der)
         key, bits = _key(certificate.public_key())
@@ -76,7 +76,7 @@ def read_certificate(der: bytes) -> SentCertificate:
             is_own_issuer=certificate.subject == certificate.issuer,
         )
     except Exception as error:  # cryptography has many words for what it cannot read
-        raise NoAnswer(f"a certificate that it sends cannot be read: {printable(str(error))}") from error
+        raise NoAnswerError(f"a certificate that it sends cannot be read: {printable(str(error))}") from error
 
 
 def _key(key: Any) -> tuple[str, int]:
