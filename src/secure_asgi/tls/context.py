@@ -1,33 +1,17 @@
-"""TLS for the server's own socket: a hardened ``ssl.SSLContext``, and how long its certificate lasts (no ASGI).
+"""``server_context``: its options, checked, become a context that follows its files."""
 
-Profiles follow Mozilla's server-side TLS guidelines 6.0; the minimum is RFC 9325 (BCP 195). What the standard library
-cannot set before Python 3.15, the key-exchange groups, stays as OpenSSL has it.
-"""
+from collections.abc import Callable, Iterable
+from inspect import iscoroutinefunction
+from math import isfinite
+from os import PathLike
+from typing import Any, Literal
 
-import os
-import ssl
-from typing import Literal
-
+from .._files import LOOK_EVERY, StrPath
 from ..errors import ConfigurationError
-
-StrPath = str | os.PathLike[str]
-
-PROFILES = {"modern": ssl.TLSVersion.TLSv1_3, "intermediate": ssl.TLSVersion.TLSv1_2}
-"""The oldest protocol version that each profile speaks."""
-
-TLS12_CIPHERS = ":".join(
-    (
-        "ECDHE-ECDSA-AES128-GCM-SHA256",
-        "ECDHE-RSA-AES128-GCM-SHA256",
-        "ECDHE-ECDSA-AES256-GCM-SHA384",
-        "ECDHE-RSA-AES256-GCM-SHA384",
-        "ECDHE-ECDSA-CHACHA20-POLY1305",
-        "ECDHE-RSA-CHACHA20-POLY1305",
-    )
-)
-"""RFC 9325 section 4.2 and ChaCha20: forward secret, authenticated, nothing else."""
-
-CLIENT_AUTH = {None: ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
+from .expiry import OnExpiry
+from .handshake import OnHandshakeFailure, reporting_class
+from .profile import CLIENT_AUTH, PROFILES, Recipe
+from .reload import ServerContext
 
 
 def server_context(
@@ -35,98 +19,104 @@ def server_context(
     keyfile: StrPath,
     *,
     profile: Literal["modern", "intermediate"] = "modern",
-    client_ca: StrPath | None = None,
+    client_ca: StrPath | Iterable[StrPath] | None = None,
     client_auth: Literal["optional", "required"] | None = None,
-) -> ssl.SSLContext:
+    client_crl: StrPath | Iterable[StrPath] | None = None,
+    alpn: str | Iterable[str] = "http/1.1",
+    reload: float | None = LOOK_EVERY,
+    on_expiry: OnExpiry | None = None,
+    on_handshake_failure: OnHandshakeFailure | None = None,
+) -> ServerContext:
     """A server's TLS context. ``certfile`` is PEM, leaf first, then the intermediates; ``keyfile`` PEM, not encrypted.
 
     ``profile="modern"`` speaks TLS 1.3 only and resumes no session, so every connection has had its own, full
-    handshake. ``"intermediate"`` adds TLS 1.2 for older clients.
+    handshake. ``"intermediate"`` adds TLS 1.2 for older clients. Its sessions can be resumed until the files change,
+    and a resumed one verifies nothing: a client certificate that has expired since is still accepted here. With client
+    certificates, give ``MutualTLSMiddleware`` its ``trust_anchors=`` then; it verifies again.
 
-    ``client_ca`` is a PEM file of the authorities whose client certificates the handshake accepts; it goes together
-    with ``client_auth``: ``"required"`` ends the handshake without a certificate, ``"optional"`` lets it pass, for
-    ``MutualTLSMiddleware`` to decide per path. A certificate that is presented and does not verify ends the handshake
-    under both. With ``profile="intermediate"`` it is refused: a TLS 1.2 session, which Python cannot keep from being
-    resumed, would go on being accepted after its certificate has expired or its authority was removed.
+    ``client_ca`` is a PEM file, or several, of the authorities whose client certificates the handshake accepts; it goes
+    together with ``client_auth``: ``"required"`` ends the handshake without a certificate, ``"optional"`` lets it pass,
+    for ``MutualTLSMiddleware`` to decide per path. A certificate that is presented and does not verify ends the
+    handshake under both. ``client_crl`` is a PEM file, or several, of revocation lists. One of the authority that has
+    issued the client's certificate must be among them and not past its next update: without it the handshake ends.
 
-    The context announces HTTP/1.1 (ALPN); for another protocol call ``set_alpn_protocols`` on it. Revocation is not
-    checked. Raises ``ConfigurationError`` for options that do not go together and for files that cannot be used.
+    ``alpn`` names the protocols the server speaks, best first: ``("h2", "http/1.1")`` for one that knows HTTP/2.
+
+    ``reload`` is in seconds. When a connection comes in and that much time has passed since the last look at the files,
+    they are looked at, and if they were replaced a fresh context is made of them, for this and all later connections.
+    If that fails the last good one goes on serving, and the logger ``secure_asgi`` has one line that says why. 0 looks
+    at every connection, None never.
+
+    ``on_expiry`` is called with a ``CertificateExpiry`` 30, 14 and 7 days before a certificate of ``certfile`` or
+    ``client_ca`` ends and when it has ended, once each; the log has a line then in any case. ``on_handshake_failure``
+    is called with a ``HandshakeFailure``, at most ten times a second. Both are plain functions, called where the
+    connection is served: they must not wait.
+
+    Raises ``ConfigurationError`` for options that do not go together and for files that cannot be used. Not checked:
+    that the certificate is one for the server's name, and the revocation of authorities.
     """
     if profile not in PROFILES:
         raise ConfigurationError(f'profile= is "modern" or "intermediate", got {profile!r}')
+    authorities, lists = _files("client_ca", client_ca), _files("client_crl", client_crl)
+    _check_client_options(authorities, client_auth, lists)
+    _check_reload(reload)
+    _check_hook("on_expiry", on_expiry)
+    _check_hook("on_handshake_failure", on_handshake_failure)
+    recipe = Recipe(
+        certfile=certfile,
+        keyfile=keyfile,
+        oldest=PROFILES[profile],
+        verify_mode=CLIENT_AUTH[client_auth],
+        client_ca=authorities,
+        client_crl=lists,
+        alpn=_protocols(alpn),
+        object_class=reporting_class(on_handshake_failure) if on_handshake_failure is not None else None,
+    )
+    return ServerContext(recipe, reload, on_expiry)
+
+
+def _files(option: str, given: StrPath | Iterable[StrPath] | None) -> tuple[StrPath, ...]:
+    if given is None:
+        return ()
+    files = (given,) if isinstance(given, str | PathLike) else tuple(given)
+    if not files or not all(isinstance(file, str | PathLike) for file in files):
+        raise ConfigurationError(f"{option}= is the path of a PEM file or several, got {given!r}")
+    return files
+
+
+def _check_client_options(
+    client_ca: tuple[StrPath, ...], client_auth: str | None, client_crl: tuple[StrPath, ...]
+) -> None:
     if client_auth not in CLIENT_AUTH:
         raise ConfigurationError(f'client_auth= is None, "optional" or "required", got {client_auth!r}')
-    if client_auth is not None and client_ca is None:
+    if client_auth is not None and not client_ca:
         raise ConfigurationError(
             f"client_auth={client_auth!r} needs client_ca=, the PEM file of the authorities whose clients are accepted"
         )
-    if client_ca is not None and client_auth is None:
+    if client_ca and client_auth is None:
         raise ConfigurationError(
             'client_ca= asks no client for a certificate on its own: add client_auth="required" or "optional"'
         )
-    if client_ca is not None and profile == "intermediate":
+    if client_crl and not client_ca:
+        raise ConfigurationError("client_crl= needs client_ca=, the authorities whose clients it revokes")
+
+
+def _check_reload(reload: Any) -> None:
+    if reload is None:
+        return
+    if isinstance(reload, bool) or not isinstance(reload, int | float) or not isfinite(reload) or reload < 0:
         raise ConfigurationError(
-            'client_ca= goes with profile="modern": a resumed TLS 1.2 session would not verify the client again'
+            f"reload= is a number of seconds between two looks at the files, or None, got {reload!r}"
         )
-    context = _hardened(profile)
-    _load_own_certificate(context, certfile, keyfile)
-    if client_ca is not None:
-        _load_client_authorities(context, client_ca)
-        context.verify_mode = CLIENT_AUTH[client_auth]
-    return context
 
 
-def _hardened(profile: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = PROFILES[profile]
-    context.set_ciphers(TLS12_CIPHERS)
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET | ssl.OP_SINGLE_ECDH_USE
-    # All suites are good: the client knows best which one its hardware likes.
-    context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
-    # No TLS 1.3 session outlives its connection: a resumed one skips certificate verification.
-    context.num_tickets = 0
-    # As strict on every Python as 3.13 is elsewhere by default; and a subordinate authority may be the trust anchor.
-    context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+def _check_hook(option: str, hook: Callable[..., object] | None) -> None:
+    if hook is not None and (not callable(hook) or iscoroutinefunction(hook)):
+        raise ConfigurationError(f"{option}= is a plain function of one argument, got {hook!r}")
 
 
-def _load_own_certificate(context: ssl.SSLContext, certfile: StrPath, keyfile: StrPath) -> None:
-    for option, file in (("certfile", certfile), ("keyfile", keyfile)):
-        _must_be_readable(option, file)
-    try:
-        # An empty password: OpenSSL would otherwise stop the server to ask the terminal for that of an encrypted key.
-        context.load_cert_chain(certfile, keyfile, password="")
-    except ssl.SSLError as error:
-        if error.reason == "KEY_VALUES_MISMATCH":
-            raise ConfigurationError(
-                f"keyfile={str(keyfile)!r} is not the key of the first certificate in certfile={str(certfile)!r}"
-            ) from error
-        raise ConfigurationError(
-            f"certfile={str(certfile)!r} is to hold PEM certificates, leaf first, and keyfile={str(keyfile)!r} "
-            f"an unencrypted PEM key; OpenSSL says {error.reason or 'they are not'}"
-        ) from error
-
-
-def _load_client_authorities(context: ssl.SSLContext, client_ca: StrPath) -> None:
-    _must_be_readable("client_ca", client_ca)
-    try:
-        context.load_verify_locations(client_ca)
-    except ssl.SSLError as error:
-        raise ConfigurationError(f"client_ca={str(client_ca)!r} holds no readable PEM certificate") from error
-    if not context.cert_store_stats()["x509"]:
-        # A revocation list alone loads without complaint, and then nobody could get in.
-        raise ConfigurationError(f"client_ca={str(client_ca)!r} holds no certificate")
-
-
-def _must_be_readable(option: str, file: StrPath) -> None:
-    """OpenSSL names no file when it cannot open one; here are several."""
-    try:
-        with open(file, "rb"):
-            pass
-    except OSError as error:
-        raise ConfigurationError(_unreadable(option, file, error)) from error
-
-
-def _unreadable(option: str, file: StrPath, error: OSError) -> str:
-    return f"{option}={str(file)!r} cannot be read: {error.strerror}"
+def _protocols(given: str | Iterable[str]) -> tuple[str, ...]:
+    protocols = (given,) if isinstance(given, str) else tuple(given)
+    if not protocols or not all(isinstance(one, str) and one.isascii() and 0 < len(one) < 256 for one in protocols):
+        raise ConfigurationError(f'alpn= is the name of a protocol or several, like ("h2", "http/1.1"), got {given!r}')
+    return protocols
