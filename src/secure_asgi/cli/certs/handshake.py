@@ -6,6 +6,7 @@ the handshake do; OpenSSL shows them to ``SSLContext._msg_callback``, decrypted,
 
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -63,6 +64,7 @@ class Connection:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._say_farewell()
         self._wire.close()
 
     def write(self, data: bytes) -> None:
@@ -87,6 +89,13 @@ class Connection:
                     self._incoming.write_eof()
             finally:
                 self._flush()
+
+    def _say_farewell(self) -> None:
+        """Nobody waits for the answer; but without it a server forgets the session, and nothing could be resumed."""
+        with suppress(ssl.SSLError):
+            self.tls.unwrap()
+        with suppress(NoAnswerError):
+            self._flush()
 
     def _flush(self) -> None:
         if self._outgoing.pending:

@@ -93,6 +93,8 @@ class _Records:
         """Type and content; None at the end. Raises ``NoAnswerError`` for what is no TLS."""
         head = self._take(5)
         if head is None:
+            if self._ahead and self._ahead[0] not in (_ALERT, _HANDSHAKE):
+                raise NoAnswerError(_not_tls(bytes(self._ahead)))
             return None
         kind, major, _, size = struct.unpack("!BBBH", head)
         if kind not in (_ALERT, _HANDSHAKE) or major != 3 or size > _RECORD_MOST:
@@ -104,8 +106,6 @@ class _Records:
         while len(self._ahead) < size:
             data = self._wire.receive()
             if not data:
-                if self._ahead and self._ahead[0] not in (_ALERT, _HANDSHAKE):
-                    raise NoAnswerError(_not_tls(bytes(self._ahead)))
                 return None
             self._ahead += data
         taken = bytes(self._ahead[:size])
@@ -159,7 +159,7 @@ def _server_hello(body: bytes) -> Choice:
 def _not_tls(answer: bytes) -> str:
     if answer.startswith(b"HTTP/"):
         return "it answers plain HTTP, not TLS"
-    return f'it does not speak TLS: it answers "{printable(answer.decode("latin-1"), 40)}"'
+    return f'it does not speak TLS: it answers "{printable(answer.decode("ascii", "backslashreplace"), 40)}"'
 
 
 def _numbers(values: Sequence[int]) -> bytes:

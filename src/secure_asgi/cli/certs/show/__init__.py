@@ -23,7 +23,10 @@ def show(
     timeout: float,
     as_json: bool,
 ) -> int:
-    """0 if it meets the profile, 1 if not, 2 if it cannot be inspected. Raises ``ConfigurationError``."""
+    """0 if it meets the profile, 1 if not, 2 if it cannot be inspected, or not to the end.
+
+    Raises ``ConfigurationError`` for options and files that cannot be used.
+    """
     if key is not None and cert is None:
         raise ConfigurationError("--key goes with --cert, the certificate that it is the key of")
     endpoint = Endpoint.parse(target, server_name=server_name, timeout=timeout)
@@ -41,7 +44,9 @@ def show(
         from .report import print_report
 
         print_report(facts, lines, profile, grade(facts))
-    return 0 if meets(lines) else 1
+    if not meets(lines):
+        return 1
+    return 2 if facts.unfinished else 0
 
 
 def _need_rich() -> None:
@@ -59,7 +64,7 @@ def _document(facts: Facts, lines: list[Line], profile: str) -> dict[str, Any]:
         "server_name": facts.endpoint.server_name,
         "at": facts.at.isoformat(timespec="seconds"),
         "profile": profile,
-        "meets_profile": meets(lines),
+        "meets_profile": meets(lines) and not facts.unfinished,
         "grade": grade(facts),
         "lines": [asdict(line) for line in lines],
         "versions": facts.versions,
@@ -71,7 +76,7 @@ def _document(facts: Facts, lines: list[Line], profile: str) -> dict[str, Any]:
         "client_certificate": facts.client_certificate,
         "is_let_in": facts.is_let_in,
         "alpn": facts.alpn,
-        "is_resumed": facts.is_resumed,
+        "resumption": facts.resumption,
         "http_status": facts.head.status if facts.head is not None else None,
         "hsts": facts.head.hsts if facts.head is not None else None,
         "unfinished": facts.unfinished,

@@ -21,6 +21,7 @@ GOOD_GROUPS = {"X25519MLKEM768", "X25519", "P-256", "P-384"}
 WEAK_GROUPS = {"P-192", "P-224"}
 WEAK_HASHES = {"md5", "sha1"}
 LEAST_RSA_BITS, LEAST_EC_BITS = 2048, 224
+_NOT_ALL = "not all could be looked for"
 SOON = timedelta(days=30)
 
 
@@ -57,8 +58,12 @@ class Line:
 
 
 def grade(facts: Facts) -> str:
-    """The better of the profiles that it meets, ``"modern"`` or ``"intermediate"``; ``"none"`` if it meets neither."""
-    return next((name for name, profile in PROFILES.items() if meets(judge(facts, profile))), "none")
+    """The better of the profiles that it meets, ``"modern"`` or ``"intermediate"``; ``"none"`` if it meets neither.
+
+    ``"unknown"`` if nothing is wrong with what was seen, and something could not be looked at.
+    """
+    met = next((name for name, profile in PROFILES.items() if meets(judge(facts, profile))), "none")
+    return "unknown" if facts.unfinished and met != "none" else met
 
 
 def meets(lines: Iterable[Line]) -> bool:
@@ -72,21 +77,21 @@ def judge(facts: Facts, profile: Profile) -> list[Line]:
 
 def _versions(facts: Facts, profile: Profile) -> Line:
     taken = [name for name, is_taken in facts.versions.items() if is_taken]
-    wrong = [f"{name} is not of this profile" for name in taken if name not in profile.versions]
-    if profile is MODERN and "TLSv1.3" not in taken:
-        wrong.append("no TLSv1.3")
-    notes = [f"clients of {name} cannot connect" for name in sorted(profile.versions) if name not in taken]
+    more = [name for name in taken if name not in profile.versions]
+    wrong = [f"not of this profile: {_listed(more)}"] if more else []
+    if not profile.versions & set(taken):
+        wrong.append("none of this profile")
+    notes = [f"no {name}" for name in sorted(profile.versions) if facts.versions[name] is False]
     notes += [f"no answer to {name}" for name, is_taken in facts.versions.items() if is_taken is None]
     return _line("versions", _listed(taken), wrong, notes)
 
 
 def _suites(facts: Facts, profile: Profile) -> Line:
-    taken = [name for version, names in facts.suites.items() if version in profile.versions for name in names]
-    wrong = (
-        [f"not of this profile: {_listed(bad)}"] if (bad := [one for one in taken if one not in profile.suites]) else []
-    )
-    notes = [f"not all looked for: {name}" for name in facts.unfinished if name.startswith("suites")]
-    return _line("suites", _listed(taken, most=12), wrong, notes)
+    taken = [name for names in facts.suites.values() for name in names]
+    more = [name for name in taken if name not in profile.suites]
+    wrong = [f"not of this profile: {_listed(more)}"] if more else []
+    notes = [_NOT_ALL] if "suites" in facts.unfinished else []
+    return _line("suites", _listed(taken, most=12) or "none", wrong, notes)
 
 
 def _groups(facts: Facts, profile: Profile) -> Line:
@@ -94,7 +99,9 @@ def _groups(facts: Facts, profile: Profile) -> Line:
     more = [name for name in facts.groups if name not in GOOD_GROUPS | WEAK_GROUPS]
     wrong = [f"too weak: {_listed(weak)}"] if weak else []
     notes = [f"more than the profile names: {_listed(more)}"] if more else []
-    if not any("MLKEM" in name for name in facts.groups):
+    if "groups" in facts.unfinished:
+        notes.append(_NOT_ALL)
+    elif not any("MLKEM" in name for name in facts.groups):
         notes.append("none withstands a quantum computer")
     return _line("key exchange", _listed(facts.groups) or "none", wrong, notes)
 
@@ -160,18 +167,19 @@ def _client_certificate(facts: Facts, profile: Profile) -> Line:
 
 def _alpn(facts: Facts, profile: Profile) -> Line:
     """RFC 9325 section 3.7."""
-    if any(name.startswith("ALPN") for name in facts.unfinished):
-        return _line("ALPN", _listed(facts.alpn) or "not seen", (), ["not all could be tried"])
+    if "ALPN" in facts.unfinished:
+        return _line("ALPN", _listed(facts.alpn) or "not seen", (), [_NOT_ALL])
     return _line("ALPN", _listed(facts.alpn) or "none", (), () if facts.alpn else ["no protocol is agreed on"])
 
 
 def _resumption(facts: Facts, profile: Profile) -> Line:
-    if facts.is_resumed is None:
+    if not facts.resumption:
         return _line("resumption", "not seen", (), ["could not be tried"])
-    if not facts.is_resumed:
-        return _line("resumption", "none")
-    notes = ["a resumed session does not verify the client again"] if facts.client_certificate != "none" else []
-    return _line("resumption", "sessions are resumed", (), notes)
+    resumed = [version for version, is_resumed in facts.resumption.items() if is_resumed]
+    notes = ["a resumed session does not verify the client again"]
+    return _line(
+        "resumption", _listed(resumed) or "none", (), notes if facts.client_certificate != "none" and resumed else ()
+    )
 
 
 def _hsts(facts: Facts, profile: Profile) -> Line:

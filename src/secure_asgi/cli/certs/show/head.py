@@ -11,6 +11,8 @@ MOST = 32 * 1024
 """Bytes of response heads that are read."""
 
 _STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})(?: |$)")
+_INTERIM = re.compile(rb"\A(?:HTTP/1\.1 1[0-9]{2}[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n)+")
+"""103 and its like, which come before the answer."""
 _DIRECTIVE = re.compile(r"\s*([^\s=;]+)\s*(?:=\s*(?:\"([^\"]*)\"|([^\s\";]+))\s*)?")
 
 
@@ -38,11 +40,9 @@ def ask_for_head(connection: Connection, endpoint: Endpoint) -> Head | None:
     try:
         connection.write(request.encode())
         while len(received) < MOST and (data := connection.read()):
-            received += data
-            head, end, rest = received.partition(b"\r\n\r\n")
-            if end and head[9:10] == b"1":
-                received = rest  # 103 and its like come before the answer
-            elif end:
+            received = _INTERIM.sub(b"", received + data)
+            head, end, _ = received.partition(b"\r\n\r\n")
+            if end:
                 return _parsed(head)
     except (ssl.SSLError, NoAnswerError):
         pass

@@ -2,7 +2,8 @@
 
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
@@ -27,7 +28,7 @@ PATIENCE = 12
 """All connections together may take so many times the timeout of one."""
 
 MOST_SUITES = 64
-"""So many suites of one version are looked for at most: each takes a connection."""
+"""So many suites of one version are looked for at most, as each takes a connection. No sane server comes near."""
 
 
 @dataclass(slots=True)
@@ -51,7 +52,7 @@ class Facts:
     client_certificate: Literal["none", "optional", "required"] = "none"
     is_let_in: bool | None = None
     alpn: tuple[str, ...] = ()
-    is_resumed: bool | None = None
+    resumption: dict[str, bool] = field(default_factory=dict)
     head: Head | None = None
     unfinished: list[str] = field(default_factory=list)
 
@@ -66,12 +67,25 @@ def inspect(endpoint: Endpoint, *, ca: str | None = None, cert: str | None = Non
     facts = Facts(endpoint, datetime.now(UTC))
     _look_at_versions(facts)
     _look_at_certificates(facts)
-    _look_at_answers(facts, presenting, has_certificate=cert is not None)
+    with _or_unfinished(facts, "HTTP"):
+        _look_at_answers(facts, presenting, has_certificate=cert is not None)
     _look_at_trust(facts, trusting)
-    facts.alpn = tuple(name for name in ("h2", "http/1.1") if _takes_protocol(facts, presenting, name))
-    _look_at_suites(facts)
-    _look_at_groups(facts)
+    with _or_unfinished(facts, "ALPN"):
+        _look_at_protocols(facts, presenting)
+    with _or_unfinished(facts, "suites"):
+        _look_at_suites(facts)
+    with _or_unfinished(facts, "groups"):
+        _look_at_groups(facts)
     return facts
+
+
+@contextmanager
+def _or_unfinished(facts: Facts, what: str) -> Iterator[None]:
+    """Silence in the middle of an inspection does not end it: the rest may still be seen."""
+    try:
+        yield
+    except NoAnswerError:
+        facts.unfinished.append(what)
 
 
 def _look_at_versions(facts: Facts) -> None:
@@ -81,8 +95,8 @@ def _look_at_versions(facts: Facts) -> None:
         except NoAnswerError:
             if not facts.versions:
                 raise  # nothing has answered yet: no endpoint to speak of
-            facts.versions[name] = None
             facts.unfinished.append(name)
+            facts.versions[name] = None
         else:
             facts.versions[name] = taken is not None
     if not any(facts.versions.values()):
@@ -102,19 +116,32 @@ def _look_at_certificates(facts: Facts) -> None:
 
 
 def _look_at_answers(facts: Facts, context: ssl.SSLContext, *, has_certificate: bool) -> None:
-    """HTTP, with the certificate that the user gave if one is wanted; and the session, a second time."""
-    try:
-        with Connection(facts.endpoint, context) as connection:
-            head = ask_for_head(connection, facts.endpoint) if connection.error is None else None
-            session = connection.tls.session if connection.error is None else None
-        facts.head = head or facts.head
-        if has_certificate and facts.client_certificate != "none":
-            facts.is_let_in = head is not None
-        if session is not None:
-            with Connection(facts.endpoint, context, session=session) as connection:
-                facts.is_resumed = bool(connection.tls.session_reused) if connection.error is None else None
-    except NoAnswerError:
-        facts.unfinished.append("HTTP")
+    """HTTP, with the certificate that the user gave if one is wanted."""
+    with Connection(facts.endpoint, context) as connection:
+        head = ask_for_head(connection, facts.endpoint) if connection.error is None else None
+    facts.head = head or facts.head
+    if has_certificate and facts.client_certificate != "none":
+        facts.is_let_in = head is not None
+    _look_at_resumption(facts, context, connection)
+
+
+def _look_at_resumption(facts: Facts, context: ssl.SSLContext, connection: Connection) -> None:
+    """Once per version: what takes up no session under TLS 1.3 may well do so under 1.2."""
+    _resume(facts, context, connection)
+    if facts.versions["TLSv1.2"] and "TLSv1.2" not in facts.resumption:
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        with Connection(facts.endpoint, context) as older:
+            pass
+        _resume(facts, context, older)
+        context.maximum_version = ssl.TLSVersion.MAXIMUM_SUPPORTED
+
+
+def _resume(facts: Facts, context: ssl.SSLContext, before: Connection) -> None:
+    if before.error is not None:
+        return
+    with Connection(facts.endpoint, context, session=before.tls.session) as again:
+        if again.error is None:
+            facts.resumption[before.tls.version() or ""] = bool(again.tls.session_reused)
 
 
 def _look_at_trust(facts: Facts, context: ssl.SSLContext) -> None:
@@ -134,35 +161,25 @@ def _why_not_trusted(endpoint: Endpoint, context: ssl.SSLContext) -> str | None:
         return None  # whatever failed, failed after the certificate was found good
 
 
-def _takes_protocol(facts: Facts, context: ssl.SSLContext, name: str) -> bool:
-    context.set_alpn_protocols([name])
-    try:
+def _look_at_protocols(facts: Facts, context: ssl.SSLContext) -> None:
+    for name in ("h2", "http/1.1"):
+        context.set_alpn_protocols([name])
         with Connection(facts.endpoint, context) as connection:
-            if connection.error is None:
-                return connection.tls.selected_alpn_protocol() == name
-            is_refusal = not connection.wants_certificate
-    except NoAnswerError:
-        is_refusal = False
-    if not is_refusal:
-        facts.unfinished.append(f"ALPN {name}")
-    return False
+            if connection.error is None and connection.tls.selected_alpn_protocol() == name:
+                facts.alpn += (name,)
+            elif connection.error is not None and connection.wants_certificate:
+                raise NoAnswerError("the handshake does not get that far without a certificate")
 
 
 def _look_at_suites(facts: Facts) -> None:
     for version in ("TLSv1.3", "TLSv1.2"):
-        if not facts.versions[version]:
-            continue
-        left = dict(_suites_of(version))
-        found: list[str] = []
-        try:
-            while left and len(found) < MOST_SUITES:
-                choice = hello.ask(facts.endpoint, VERSIONS[version], tuple(left), tuple(GROUPS))
-                if choice is None or choice.suite not in left:
-                    break
-                found.append(left.pop(choice.suite))
-        except NoAnswerError:
-            facts.unfinished.append(f"suites of {version}")
-        facts.suites[version] = tuple(found)
+        left = dict(_suites_of(version)) if facts.versions[version] else {}
+        facts.suites[version] = ()
+        while left and len(facts.suites[version]) < MOST_SUITES:
+            choice = hello.ask(facts.endpoint, VERSIONS[version], tuple(left), tuple(GROUPS))
+            if choice is None or choice.suite not in left:
+                break
+            facts.suites[version] += (left.pop(choice.suite),)
 
 
 def _look_at_groups(facts: Facts) -> None:
@@ -170,16 +187,11 @@ def _look_at_groups(facts: Facts) -> None:
     version = next(name for name in VERSIONS if facts.versions[name])
     suites = [number for number, name in _suites_of(version).items() if name.startswith(("TLS_", "ECDHE-"))]
     left = dict(GROUPS)
-    found: list[str] = []
-    try:
-        while left:
-            choice = hello.ask(facts.endpoint, VERSIONS[version], suites, tuple(left))
-            if choice is None or choice.group not in left:
-                break
-            found.append(left.pop(choice.group))
-    except NoAnswerError:
-        facts.unfinished.append("groups")
-    facts.groups = tuple(found)
+    while left:
+        choice = hello.ask(facts.endpoint, VERSIONS[version], suites, tuple(left))
+        if choice is None or choice.group not in left:
+            break
+        facts.groups += (left.pop(choice.group),)
 
 
 def _suites_of(version: str) -> Mapping[int, str]:

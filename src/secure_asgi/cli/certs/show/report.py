@@ -56,9 +56,11 @@ def _certificate(one: SentCertificate, title: str) -> Table:
 
 
 def _conclusion(lines: list[Line], profile: str, grade: str) -> Text:
+    if meets(lines) and grade == "unknown":
+        return Text("Nothing wrong was seen, but not everything could be looked at.", "bold red")
     if meets(lines):
         better = f"; it meets {grade}, too" if grade != profile else ""
         return Text(f"It meets the profile {profile}{better}.", "green")
     wrong = [line.check for line in lines if line.verdict == "WRONG"]
-    instead = "" if grade == "none" else f" It meets {grade}."
+    instead = f" It meets {grade}." if grade == "intermediate" else ""
     return Text(f"It does not meet the profile {profile}: {', '.join(wrong)}.{instead}", "bold red")
