@@ -1,5 +1,7 @@
 """The command line as a whole: exit statuses, and no traceback for what can be expected to happen."""
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -46,6 +48,12 @@ def test_an_interrupt_ends_it_quietly(monkeypatch, capsys):
     monkeypatch.setattr(certs, "_dev", interrupted)
     assert main(["certs", "dev"]) == 130
     assert capsys.readouterr() == ("", "")
+
+
+def test_what_is_printed_can_be_caught_by_a_program(monkeypatch):
+    monkeypatch.setattr(certs, "_dev", lambda options: 0)
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert main(["certs", "dev"]) == 0
 
 
 def test_a_reader_that_goes_away_is_no_traceback(monkeypatch):

@@ -483,14 +483,19 @@ def test_an_endless_answer_over_tls(files, capsys, monkeypatch):
     assert told["lines"]["HSTS"]["why"] == "no HTTP answer"
 
 
-@pytest.mark.parametrize("patience", [4, 9, 13, 17, 20], ids="after {} connections".format)
-def test_a_server_that_falls_silent_is_not_called_well(files, capsys, patience):
+def closing(connection: socket.socket) -> None:
+    pass
+
+
+@pytest.mark.parametrize("then", [silent, closing])
+@pytest.mark.parametrize("patience", [4, 6, 7, 8, 13, 17, 20, 23], ids="after {} connections".format)
+def test_a_server_that_has_had_enough_is_not_called_well(files, capsys, patience, then):
     """Whatever could not be looked at, the exit status is not 0; and it is over in time."""
     serve, seen = tls(context(files)), []
 
     def handle(connection):
         seen.append(connection)
-        (serve if len(seen) <= patience else silent)(connection)
+        (serve if len(seen) <= patience else then)(connection)
 
     with serving(handle) as port:
         arguments = ["--json", "--ca", str(files / "ca.pem"), "--timeout", "0.1"]
@@ -510,6 +515,68 @@ def test_all_connections_together_have_an_end(files, capsys):
     with serving(slow) as port:
         assert main(["certs", "show", f"127.0.0.1:{port}", "--timeout", "0.2", "--ca", str(files / "ca.pem")]) == 2
     assert time.monotonic() - began < 12 * 0.2 + 1
+
+
+def test_a_server_without_a_certificate(files, capsys):
+    """An anonymous exchange of keys: encrypted, with whomever."""
+    with serving(tls(lax_context(files, suites="AECDH@SECLEVEL=0", maximum_version=ssl.TLSVersion.TLSv1_2))) as port:
+        assert main(["certs", "show", f"127.0.0.1:{port}"]) == 2
+    assert capsys.readouterr().err == f"secure-asgi: 127.0.0.1:{port}: it sends no certificate\n"
+
+
+def test_a_server_that_says_hello_and_never_comes_to_a_handshake(capsys):
+    seen = []
+
+    def handle(connection):
+        seen.append(connection)
+        saying(SERVER_HELLO + message(14, b"") if len(seen) <= 5 else b"")(connection)
+
+    with serving(handle) as port:
+        assert main(["certs", "show", f"127.0.0.1:{port}"]) == 2
+    assert "it closes the connection during the handshake" in capsys.readouterr().err
+
+
+def test_an_address_that_swallows_everything(capsys):
+    """The backlog of a listener that accepts nobody is full after a few."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        waiting = [socket.socket() for _ in range(4)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        assert main(["certs", "show", f"127.0.0.1:{full.getsockname()[1]}", "--timeout", "0.1"]) == 2
+        for one in waiting:
+            one.close()
+    assert "no answer within 0.1 s" in capsys.readouterr().err
+
+
+def wire(seconds: float) -> tuple[endpoint_module.Wire, socket.socket]:
+    ours, theirs = socket.socketpair()
+    return endpoint_module.Wire(ours, seconds, time.monotonic() + seconds), theirs
+
+
+def test_a_connection_that_breaks_is_the_end_and_no_error():
+    broken, theirs = wire(5)
+    theirs.close()
+    broken.send(b"hello?")
+    assert broken.receive() == b""
+    broken.close()
+    assert broken.receive() == b""
+
+
+def test_nobody_reads_what_we_send():
+    unread, theirs = wire(0.05)
+    with theirs, unread, pytest.raises(endpoint_module.NoAnswerError, match=r"no answer within 0\.05 s"):
+        unread.send(bytes(10**8))
+
+
+def test_when_time_is_up_nothing_is_begun():
+    late, theirs = wire(-1)
+    with theirs, late, pytest.raises(endpoint_module.NoAnswerError, match="no answer within"):
+        late.receive()
+    over = endpoint_module.Endpoint.parse("localhost", timeout=1)
+    over.ends = time.monotonic()
+    with pytest.raises(endpoint_module.NoAnswerError, match="too slowly to be inspected: --timeout"):
+        over.connect()
 
 
 def test_a_port_that_nobody_listens_on(capsys):

@@ -58,7 +58,7 @@ class Endpoint:
     @property
     def address(self) -> str:
         """The address that answered first; all connections go there, so that one machine is described, not several."""
-        return str(self._addresses[0][1][0]) if self._addresses else ""
+        return str(self._addresses[0][1][0])
 
     def connect(self) -> "Wire":
         """A TCP connection. Raises ``NoAnswerError``."""
@@ -68,18 +68,19 @@ class Endpoint:
             raise NoAnswerError("it answers too slowly to be inspected: --timeout gives it longer")
         if not self._addresses:
             self._addresses = _resolve(self.host, self.port, deadline)
-        refusal = "no address"
-        for family, address in tuple(self._addresses):
+        refusals = []
+        for untried, (family, address) in zip(range(len(self._addresses), 0, -1), self._addresses, strict=True):
             wire = Wire(socket.socket(family, socket.SOCK_STREAM), self.timeout, deadline)
             try:
-                wire.open(address)
+                # Each has its share of the time: one that swallows everything does not hide the next.
+                wire.open(address, (deadline - time.monotonic()) / untried)
             except NoAnswerError as error:
-                refusal = str(error)
+                refusals.append(error)
                 wire.close()
                 continue
             self._addresses = [(family, address)]
             return wire
-        raise NoAnswerError(refusal)
+        raise refusals[0]
 
 
 class Wire:
@@ -97,9 +98,9 @@ class Wire:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def open(self, address: Any) -> None:
+    def open(self, address: Any, seconds: float) -> None:
         try:
-            self._wait()
+            self._socket.settimeout(max(seconds, 0.001))
             self._socket.connect(address)
         except TimeoutError as error:
             raise self._late() from error

@@ -27,9 +27,6 @@ VERSIONS = {
 PATIENCE = 12
 """All connections together may take so many times the timeout of one."""
 
-MOST_SUITES = 64
-"""So many suites of one version are looked for at most, as each takes a connection. No sane server comes near."""
-
 
 @dataclass(slots=True)
 class Facts:
@@ -76,6 +73,7 @@ def inspect(endpoint: Endpoint, *, ca: str | None = None, cert: str | None = Non
         _look_at_suites(facts)
     with _or_unfinished(facts, "groups"):
         _look_at_groups(facts)
+        _look_again(facts)
     return facts
 
 
@@ -172,10 +170,11 @@ def _look_at_protocols(facts: Facts, context: ssl.SSLContext) -> None:
 
 
 def _look_at_suites(facts: Facts) -> None:
+    """What is taken is left out of the next hello, until one is refused: as many connections as there are suites."""
     for version in ("TLSv1.3", "TLSv1.2"):
-        left = dict(_suites_of(version)) if facts.versions[version] else {}
+        left = dict(_suites_of(version))
         facts.suites[version] = ()
-        while left and len(facts.suites[version]) < MOST_SUITES:
+        while facts.versions[version]:
             choice = hello.ask(facts.endpoint, VERSIONS[version], tuple(left), tuple(GROUPS))
             if choice is None or choice.suite not in left:
                 break
@@ -184,14 +183,25 @@ def _look_at_suites(facts: Facts) -> None:
 
 def _look_at_groups(facts: Facts) -> None:
     """Of the newest version; a server has one list for all. Only suites that exchange keys over a group are offered."""
-    version = next(name for name in VERSIONS if facts.versions[name])
+    version = _newest(facts)
     suites = [number for number, name in _suites_of(version).items() if name.startswith(("TLS_", "ECDHE-"))]
     left = dict(GROUPS)
-    while left:
+    while True:
         choice = hello.ask(facts.endpoint, VERSIONS[version], suites, tuple(left))
         if choice is None or choice.group not in left:
-            break
+            return
         facts.groups += (left.pop(choice.group),)
+
+
+def _look_again(facts: Facts) -> None:
+    """What was taken at first still is: a server that by now refuses us altogether would seem to have no weakness."""
+    version = _newest(facts)
+    if hello.ask(facts.endpoint, VERSIONS[version], tuple(_suites_of(version)), tuple(GROUPS)) is None:
+        raise NoAnswerError("it has begun to refuse us")
+
+
+def _newest(facts: Facts) -> str:
+    return next(name for name in VERSIONS if facts.versions[name])
 
 
 def _suites_of(version: str) -> Mapping[int, str]:
