@@ -85,7 +85,7 @@ def test_it_prints_lines_that_work_where_they_are_pasted(tmp_path, monkeypatch, 
     assert main(["certs", "dev", "my certs", "--host", "::1", "--client", "shop"]) == 0
     out = capsys.readouterr().out
     assert "made  my certs/shop.pem  for dns:shop, 30 days" in out
-    assert "--cert 'my certs/shop.pem' --key 'my certs/shop.key' https://[::1]:8443/" in out
+    assert "--cert 'my certs/shop.pem' --key 'my certs/shop.key' 'https://[::1]:8443/'" in out
     assert "--ssl-certfile 'my certs/server.pem' --ssl-keyfile 'my certs/server.key'" in out
     assert "PRIVATE" not in out
 

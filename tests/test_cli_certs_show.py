@@ -508,13 +508,13 @@ def test_all_connections_together_have_an_end(files, capsys):
     serve = tls(context(files))
 
     def slow(connection):
-        time.sleep(0.15)
+        time.sleep(0.06)
         serve(connection)
 
     began = time.monotonic()
     with serving(slow) as port:
-        assert main(["certs", "show", f"127.0.0.1:{port}", "--timeout", "0.2", "--ca", str(files / "ca.pem")]) == 2
-    assert time.monotonic() - began < 12 * 0.2 + 1
+        assert main(["certs", "show", f"127.0.0.1:{port}", "--timeout", "0.1", "--ca", str(files / "ca.pem")]) == 2
+    assert time.monotonic() - began < 12 * 0.1 + 1
 
 
 def test_a_server_without_a_certificate(files, capsys):

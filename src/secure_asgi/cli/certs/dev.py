@@ -178,7 +178,7 @@ def _print_use(folder: Path, wanted: Sequence[_Wanted]) -> None:
     path = {file: shlex.quote(str(folder / file)) for file in ("ca.pem", "server.pem", "server.key")}
     _, names, _ = _read(folder / "server.pem")
     host = names[0].partition(":")[2] if names else HOSTS[0]
-    url = f"https://{f'[{host}]' if ':' in host else host}:8443/"
+    url = shlex.quote(f"https://{f'[{host}]' if ':' in host else host}:8443/")
     print("\nServe an application, which asks clients for a certificate:")
     print(
         f"  uvicorn app:app --port 8443 --no-proxy-headers --http secure_asgi.servers.uvicorn:AutoProtocol \\\n"
