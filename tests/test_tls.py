@@ -135,6 +135,7 @@ async def _wait(failure):
         ({"client_ca": "gone.pem", "client_auth": "required"}, "client_ca='gone.pem' cannot be read: No such file"),
         ({"client_ca": [], "client_auth": "required"}, "client_ca= is the path of a PEM file or several"),
         ({"client_ca": [b"ca"], "client_auth": "required"}, "client_ca= is the path of a PEM file or several"),
+        ({"client_ca": 5, "client_auth": "required"}, "client_ca= is the path of a PEM file or several, got 5"),
         ({"client_crl": "ca.crl"}, "client_crl= needs client_ca="),
         ({"alpn": ()}, 'alpn= is the name of a protocol or several, like ("h2", "http/1.1"), got ()'),
         ({"alpn": ["h2", ""]}, "alpn= is the name of a protocol or several"),
@@ -154,6 +155,7 @@ async def _wait(failure):
         "CA missing",
         "no CA",
         "CA in bytes",
+        "CA a number",
         "CRL without CA",
         "no protocol",
         "empty protocol",
@@ -170,6 +172,12 @@ def test_options_that_do_not_go_together(files, options, sentence, monkeypatch):
     monkeypatch.chdir(files)
     with pytest.raises(ConfigurationError, match=re.escape(sentence)):
         serve(files, **options)
+
+
+@pytest.mark.parametrize(("certfile", "keyfile", "option"), [(None, "a", "certfile"), ("a", b"a", "keyfile")])
+def test_files_are_named_by_paths(certfile, keyfile, option):
+    with pytest.raises(ConfigurationError, match=f"{option}= is the path of a PEM file, got "):
+        server_context(certfile, keyfile)
 
 
 def _encrypted() -> bytes:

@@ -8,10 +8,7 @@ from hashlib import sha256
 from types import SimpleNamespace
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from secure_asgi.audit import LoggingSink
 from secure_asgi.denial import Reason
@@ -20,7 +17,7 @@ from secure_asgi.tls import HandshakeFailure, server_context
 from secure_asgi.tls import handshake as tls_handshake
 from secure_asgi.tls.handshake import FailureReports, _failure, _first_of_the_path
 
-from .handshake import client_context, shake
+from .handshake import client_context, rsa_twin, shake
 from .tls_servers import SERVERS, ask, connected
 
 AUTHORITY = CertificateAuthority("Test CA")
@@ -258,17 +255,10 @@ def test_on_a_real_server(files, told, context, server):
 
 def test_a_weak_key(files, told, context, tmp_path):
     """CERT-5, TLS-3: RSA from 2048 bits."""
-    key = rsa.generate_private_key(65537, 1024)
-    like = CLIENTS["good"].certificate
-    builder = x509.CertificateBuilder(
-        like.issuer, like.subject, key.public_key(), 7, like.not_valid_before_utc, like.not_valid_after_utc
-    )
-    for extension in like.extensions:
-        builder = builder.add_extension(extension.value, extension.critical)
-    (tmp_path / "ca.pem").write_bytes(AUTHORITY.certificate_pem)
-    (tmp_path / "weak.pem").write_bytes(builder.sign(AUTHORITY._key, SHA256()).public_bytes(Encoding.PEM))
-    (tmp_path / "weak.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    careless = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+    certificate, key = rsa_twin(AUTHORITY, CLIENTS["good"], bits=1024)
+    (tmp_path / "weak.pem").write_bytes(certificate)
+    (tmp_path / "weak.key").write_bytes(key)
+    careless = ssl.create_default_context(cafile=files / "ca.pem")
     careless.set_ciphers("DEFAULT@SECLEVEL=0")
     careless.load_cert_chain(tmp_path / "weak.pem", tmp_path / "weak.key")
     with pytest.raises(ssl.SSLError):

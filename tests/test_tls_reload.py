@@ -16,15 +16,14 @@ from hashlib import sha256
 import anyio
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from secure_asgi import ConfigurationError
 from secure_asgi.testing.certificates import CertificateAuthority
 from secure_asgi.tls import ServerContext, server_context
 
-from .handshake import client_context, shake
+from .handshake import client_context, rsa_twin, shake
 from .tls_servers import SERVERS, ask, connected
 
 AUTHORITY = CertificateAuthority("Test CA")
@@ -118,17 +117,9 @@ def test_nothing_is_made_anew_while_the_files_are_the_same(files):
 
 def test_an_rsa_certificate_is_gone_when_an_ecdsa_one_takes_its_place(files):
     """Loaded into the live context it would stay, in a slot of its own, for clients that like RSA better."""
-    key = rsa.generate_private_key(65537, 2048)
-    parent = x509.load_pem_x509_certificate(AUTHORITY.certificate_pem)
-    like = x509.load_pem_x509_certificate((files / "server.pem").read_bytes())
-    builder = x509.CertificateBuilder(
-        parent.subject, like.subject, key.public_key(), 1, like.not_valid_before_utc, like.not_valid_after_utc
-    )
-    for extension in like.extensions:
-        builder = builder.add_extension(extension.value, extension.critical)
-    replace(files / "server.pem", builder.sign(AUTHORITY._key, SHA256()).public_bytes(Encoding.PEM))
-    pkcs8 = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    replace(files / "server.key", pkcs8)
+    certificate, key = rsa_twin(AUTHORITY, AUTHORITY.issue(NAME, usage="server"))
+    replace(files / "server.pem", certificate)
+    replace(files / "server.key", key)
     context = serve(files, profile="intermediate")
     likes_rsa = client_context(files, maximum_version=ssl.TLSVersion.TLSv1_2)
     likes_rsa.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256")

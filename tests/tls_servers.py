@@ -1,6 +1,5 @@
 """Real servers that serve one small application over a given TLS context, in a thread."""
 
-import asyncio
 import contextlib
 import http.client
 import socket
@@ -8,8 +7,10 @@ import threading
 import time
 from functools import partial
 
+import anyio
 import hypercorn.asyncio
 import hypercorn.config
+import hypercorn.trio
 import uvicorn
 
 
@@ -57,15 +58,16 @@ class HypercornConfig(hypercorn.config.Config):
 
 
 @contextlib.contextmanager
-def on_hypercorn(context):
+def on_hypercorn(context, loop):
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     config = HypercornConfig()
     config.context, config.bind, config.errorlog = context, [f"127.0.0.1:{port}"], None
-    ended = threading.Event()
     # A plain event, waited for in a thread: it is set from outside the loop.
-    wait = partial(asyncio.to_thread, ended.wait)
-    thread = threading.Thread(target=asyncio.run, args=(hypercorn.asyncio.serve(app, config, shutdown_trigger=wait),))
+    ended = threading.Event()
+    wait = partial(anyio.to_thread.run_sync, ended.wait)
+    serve = partial(LOOPS[loop], app, config, shutdown_trigger=wait)
+    thread = threading.Thread(target=partial(anyio.run, serve, backend=loop))
     thread.start()
     while not is_open(port):
         assert thread.is_alive()
@@ -77,10 +79,13 @@ def on_hypercorn(context):
         thread.join()
 
 
+LOOPS = {"asyncio": hypercorn.asyncio.serve, "trio": hypercorn.trio.serve}
+
 SERVERS = {
     "uvicorn-asyncio": lambda context: on_uvicorn(context, "asyncio"),
     "uvicorn-uvloop": lambda context: on_uvicorn(context, "uvloop"),
-    "hypercorn-asyncio": on_hypercorn,
+    "hypercorn-asyncio": lambda context: on_hypercorn(context, "asyncio"),
+    "hypercorn-trio": lambda context: on_hypercorn(context, "trio"),
 }
 
 

@@ -55,6 +55,8 @@ def server_context(
     Raises ``ConfigurationError`` for options that do not go together and for files that cannot be used. Not checked:
     that the certificate is one for the server's name, and the revocation of authorities.
     """
+    _check_file("certfile", certfile)
+    _check_file("keyfile", keyfile)
     if profile not in PROFILES:
         raise ConfigurationError(f'profile= is "modern" or "intermediate", got {profile!r}')
     authorities, lists = _files("client_ca", client_ca), _files("client_crl", client_crl)
@@ -75,13 +77,24 @@ def server_context(
     return ServerContext(recipe, reload, on_expiry)
 
 
+def _check_file(option: str, given: Any) -> None:
+    if not isinstance(given, str | PathLike):
+        raise ConfigurationError(f"{option}= is the path of a PEM file, got {given!r}")
+
+
 def _files(option: str, given: StrPath | Iterable[StrPath] | None) -> tuple[StrPath, ...]:
     if given is None:
         return ()
-    files = (given,) if isinstance(given, str | PathLike) else tuple(given)
-    if not files or not all(isinstance(file, str | PathLike) for file in files):
+    files = _several(given, str | PathLike)
+    if not files:
         raise ConfigurationError(f"{option}= is the path of a PEM file or several, got {given!r}")
     return files
+
+
+def _several(given: Any, kind: Any) -> tuple[Any, ...]:
+    """One or several of a kind as a tuple; nothing if there is something else among them."""
+    several = (given,) if isinstance(given, kind) else tuple(given) if isinstance(given, Iterable) else ()
+    return several if all(isinstance(one, kind) for one in several) else ()
 
 
 def _check_client_options(
@@ -116,7 +129,7 @@ def _check_hook(option: str, hook: Callable[..., object] | None) -> None:
 
 
 def _protocols(given: str | Iterable[str]) -> tuple[str, ...]:
-    protocols = (given,) if isinstance(given, str) else tuple(given)
-    if not protocols or not all(isinstance(one, str) and one.isascii() and 0 < len(one) < 256 for one in protocols):
+    protocols = _several(given, str)
+    if not protocols or not all(one.isascii() and 0 < len(one) < 256 for one in protocols):
         raise ConfigurationError(f'alpn= is the name of a protocol or several, like ("h2", "http/1.1"), got {given!r}')
     return protocols
