@@ -21,11 +21,19 @@ class Connection:
     client: ssl.SSLObject
 
 
-def shake(server_context: ssl.SSLContext, client_context: ssl.SSLContext, hostname: str = "localhost") -> Connection:
-    """Both sides done, and one record each way. Raises what the side raised that gave up first."""
+def shake(
+    server_context: ssl.SSLContext,
+    client_context: ssl.SSLContext,
+    hostname: str = "localhost",
+    session: ssl.SSLSession | None = None,
+) -> Connection:
+    """Both sides done, and one record each way. Raises what the side raised that gave up first.
+
+    ``session`` is one of an earlier client side, to be resumed.
+    """
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = server_context.wrap_bio(to_server, to_client, server_side=True)
-    client = client_context.wrap_bio(to_client, to_server, server_hostname=hostname)
+    client = client_context.wrap_bio(to_client, to_server, server_hostname=hostname, session=session)
     waiting = [client, server]
     for _ in range(10):
         for side in tuple(waiting):

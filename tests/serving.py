@@ -44,11 +44,12 @@ def tls_context(folder: Path, *protocols: str, client_auth: str = "optional"):
 
 
 @contextlib.contextmanager
-def uvicorn_serving(app, *, tls=None, **options):
-    """A uvicorn; gives its port, or nothing on a Unix socket. ``tls`` is a context."""
+def uvicorn_serving(app, *, tls=None, host="127.0.0.1", path=None, **options):
+    """A uvicorn; gives its port, or nothing where ``path`` is a Unix socket's. ``tls`` is a context."""
     options = {
-        "host": "127.0.0.1",
+        "host": host,
         "port": 0,
+        "uds": path,
         "lifespan": "off",
         "log_config": None,
         "http": uvicorn_hook.AutoProtocol,
@@ -61,7 +62,7 @@ def uvicorn_serving(app, *, tls=None, **options):
         assert thread.is_alive()
         time.sleep(0.002)
     try:
-        yield 0 if options.get("uds") else server.servers[0].sockets[0].getsockname()[1]
+        yield 0 if path else server.servers[0].sockets[0].getsockname()[1]
     finally:
         server.should_exit = True
         thread.join()
@@ -75,28 +76,27 @@ LOOPS = {
 
 
 class Configured(hypercorn.Config):
-    """With a TLS context of our own, or in clear."""
+    """With a TLS context of our own."""
 
+    ssl_enabled = True
     tls = None
-
-    @property
-    def ssl_enabled(self):
-        return self.tls is not None
 
     def create_ssl_context(self):
         return self.tls
 
 
 @contextlib.contextmanager
-def hypercorn_serving(app, *, loop="asyncio", tls=None, serve=serve, **options):
-    """A hypercorn; gives its port. ``tls`` is a context; ``bind=`` a Unix socket or an address of one's own."""
-    port = 0
-    if "bind" not in options:
-        listening = socket.create_server(("127.0.0.1", 0))
-        port = listening.getsockname()[1]
-        options["bind"] = f"fd://{listening.detach()}"
-    options = {"errorlog": None, "graceful_timeout": 1, "tls": tls} | options
-    config = Configured.from_mapping(options) if tls is not None else hypercorn.Config.from_mapping(options)
+def hypercorn_serving(app, *, loop="asyncio", tls=None, host="127.0.0.1", path=None, serve=serve, **options):
+    """A hypercorn; gives its port, or nothing where ``path`` is a Unix socket's. ``tls`` is a context."""
+    if path:
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(path)
+        listening.listen()
+    else:
+        listening = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    port = 0 if path else listening.getsockname()[1]
+    options = {"bind": f"fd://{listening.detach()}", "errorlog": None, "graceful_timeout": 1, "tls": tls} | options
+    config = (Configured if tls else hypercorn.Config).from_mapping(options)
     backend, backend_options = LOOPS[loop]
     with anyio.from_thread.start_blocking_portal(backend, backend_options) as portal:
         done = portal.call(anyio.Event)

@@ -42,7 +42,7 @@ class Connection:
         if tls is not None:
             self._tls = describe_tls(tls)
             if tls.session_reused:
-                # Nothing was verified this time, and of a chain only the leaf is left.
+                # Nothing was verified this time, and of the chain there may be no more than the leaf.
                 self._own["resumed"] = True
 
     def tell(self, scope: Scope) -> None:
@@ -99,7 +99,7 @@ def describe_tls(connection: ssl.SSLObject) -> dict[str, Any]:
 
 
 def client_chain(connection: ssl.SSLObject) -> tuple[bytes, ...]:
-    """What the client sent, DER, leaf first; empty if it sent nothing. Of a resumed session only the leaf is known."""
+    """What the client sent, DER, leaf first; empty if it sent nothing. A session resumed by ticket has no more than the leaf."""
     # Asked first: the chain of a connection without a client certificate is [None], or an AttributeError.
     leaf = connection.getpeercert(binary_form=True)
     if leaf is None:
@@ -109,7 +109,8 @@ def client_chain(connection: ssl.SSLObject) -> tuple[bytes, ...]:
         sent = read()
     else:
         raw: Any = connection
-        sent = [one.public_bytes(_ssl.ENCODING_DER) for one in raw._sslobj.get_unverified_chain()]
+        # None of a session resumed by a ticket.
+        sent = [one.public_bytes(_ssl.ENCODING_DER) for one in raw._sslobj.get_unverified_chain() or ()]
     return (leaf, *sent[1:])
 
 

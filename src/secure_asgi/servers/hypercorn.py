@@ -45,6 +45,11 @@ if TYPE_CHECKING:
 
 Backend = Literal["asyncio", "trio"]
 
+MOVED = (
+    "this version of hypercorn (or trio) serves connections in a way that secure_asgi.servers.hypercorn does not know: "
+    "pip install 'hypercorn>=0.18,<0.19', or verify client certificates in a proxy in front of it"
+)
+
 
 async def serve(
     app: "Framework",
@@ -121,8 +126,8 @@ def _connection_over(stream: Any) -> Connection:
 
     tls = None
     if isinstance(stream, SSLStream):
-        # The stream passes most questions on, but not the one for the chain.
-        tls = getattr(stream, "_ssl_object", stream)
+        # Private, because the stream passes most questions on, but not the one for the chain.
+        tls = stream._ssl_object
         stream = stream.transport_stream
     try:
         name = stream.socket.getpeername()
@@ -164,8 +169,12 @@ def _telling_server(backend: Backend) -> type:
         package = import_module(f"hypercorn.{backend}")
         run = import_module(f"hypercorn.{backend}.run")
         server: type[Any] = import_module(f"hypercorn.{backend}.tcp_server").TCPServer
+        has_tls_side = backend == "asyncio" or "_ssl_object" in _names_in(
+            import_module("trio").SSLStream.__init__.__code__
+        )
         is_known = (
-            run.TCPServer is server
+            has_tls_side
+            and run.TCPServer is server
             and "TCPServer" in _names_in(run.worker_serve.__code__)
             and "worker_serve" in _names_in(package.serve.__code__)
             and {"app", connected} <= set(signature(server).parameters)
@@ -183,9 +192,3 @@ def _names_in(code: CodeType) -> set[str]:
     """The names that a function's code, and the functions inside it, look up."""
     inner = (one for one in code.co_consts if isinstance(one, CodeType))
     return set(code.co_names).union(*map(_names_in, inner))
-
-
-MOVED = (
-    "this version of hypercorn serves connections in a way that secure_asgi.servers.hypercorn does not know: "
-    "pip install 'hypercorn>=0.18,<0.19', or verify client certificates in a proxy in front of it"
-)
