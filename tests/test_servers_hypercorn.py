@@ -4,6 +4,7 @@ import builtins
 import importlib
 import socket
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import httpx
@@ -65,12 +66,12 @@ def test_without_trio_there_is_asyncio(monkeypatch):
 
 
 def test_options_of_its_serve_are_passed_on():
-    """``task_status`` under trio; and ``mode``, without which a partial is taken for WSGI."""
+    """``task_status`` under trio; and ``mode``, without which a plain function is taken for WSGI."""
 
     async def main():
         config = hypercorn.Config.from_mapping(errorlog=None, bind="127.0.0.1:0")
         async with trio.open_nursery() as nursery:
-            (bound,) = await nursery.start(hook.serve, tell, config)
+            (bound,) = await nursery.start(partial(hook.serve, lambda *asgi: tell(*asgi), config, mode="asgi"))
             async with httpx.AsyncClient(trust_env=False) as client:
                 told = (await client.get(bound)).json()
             nursery.cancel_scope.cancel()

@@ -187,7 +187,8 @@ def main(requests: int) -> int:
             right = sum(counts[f"{name}.clients.example"] for name, counts in found.items())
             asked = sum(counts.total() for counts in found.values())
             failed += asked - right
-            print(f"{cell:<50} {asked} asked, {asked - right} wrong or missing, {time.monotonic() - began:.1f} s")  # noqa: T201
+            line = f"{cell:<50} {asked} asked, {asked - right} wrong or missing, {time.monotonic() - began:.1f} s"
+            print(line)  # noqa: T201
     return min(failed, 1)
 
 

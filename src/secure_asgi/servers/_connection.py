@@ -99,7 +99,7 @@ def describe_tls(connection: ssl.SSLObject) -> dict[str, Any]:
 
 
 def client_chain(connection: ssl.SSLObject) -> tuple[bytes, ...]:
-    """What the client sent, DER, leaf first; empty if it sent nothing. A session resumed by ticket has no more than the leaf."""
+    """What the client sent, DER, leaf first; empty if it sent nothing. Of a session resumed by ticket only the leaf."""
     # Asked first: the chain of a connection without a client certificate is [None], or an AttributeError.
     leaf = connection.getpeercert(binary_form=True)
     if leaf is None:
