@@ -3,6 +3,7 @@
 import contextlib
 import json
 import socket
+import ssl
 import threading
 import time
 from functools import partial
@@ -40,6 +41,17 @@ def tls_context(folder: Path, *protocols: str, client_auth: str = "optional"):
         folder / "server.pem", folder / "server.key", client_ca=folder / "ca.pem", client_auth=client_auth
     )
     context.set_alpn_protocols(protocols or ("h2", "http/1.1"))
+    return context
+
+
+def resuming_context(folder: Path, *, options: int = 0, version=ssl.TLSVersion.TLSv1_2) -> ssl.SSLContext:
+    """As people make one by hand, or servers from files: of one version, and its sessions can be resumed."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = context.maximum_version = version
+    context.options |= options
+    context.load_cert_chain(folder / "server.pem", folder / "server.key")
+    context.load_verify_locations(folder / "ca.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
     return context
 
 

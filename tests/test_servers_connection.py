@@ -11,7 +11,7 @@ from secure_asgi.servers._connection import NOT_VERIFIED, Connection, client_cha
 
 from .asgi import hello, http
 from .handshake import client_context, shake
-from .serving import ISSUING, tls_context, write_certificates
+from .serving import ISSUING, resuming_context, tls_context, write_certificates
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_in_clear_there_is_a_peer_and_no_tls():
 
 def test_a_certificate_that_nobody_verified_is_an_error_and_is_not_shown(folder):
     """MTLS-1: ``client_cert_error`` is set, and the middleware refuses. Such a context verifies nothing."""
-    asking, trusting = tls_context(folder), tls_context(folder)
+    asking, trusting = resuming_context(folder), resuming_context(folder)
     trusting.verify_mode = ssl.CERT_NONE
 
     def switch(connection, name, context):
@@ -62,10 +62,8 @@ def test_a_certificate_that_nobody_verified_is_an_error_and_is_not_shown(folder)
 )
 def test_a_resumed_session_is_said_to_be_one(folder, options, length):
     """A ticket has room for the leaf only. Under TLS 1.2 the first kind cannot be switched off."""
-    context = tls_context(folder)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options = context.options & ~ssl.OP_NO_TICKET | options
-    client = client_context(folder, "a", maximum_version=ssl.TLSVersion.TLSv1_2)
+    context = resuming_context(folder, options=options)
+    client = client_context(folder, "a")
     connection = shake(context, client)
     again = shake(context, client, session=connection.client.session)
     first, second = (told(Connection(None, one.server)) for one in (connection, again))

@@ -14,7 +14,15 @@ from secure_asgi.mutual_tls import MutualTLSMiddleware
 from secure_asgi.servers.uvicorn import H11Protocol, HttpToolsProtocol
 
 from .handshake import client_context
-from .serving import ISSUING, hypercorn_serving, tell, tls_context, uvicorn_serving, write_certificates
+from .serving import (
+    ISSUING,
+    hypercorn_serving,
+    resuming_context,
+    tell,
+    tls_context,
+    uvicorn_serving,
+    write_certificates,
+)
 
 HTTP2 = "secure_asgi.servers.uvicorn:HTTP2Protocol"
 
@@ -121,12 +129,8 @@ def test_what_one_request_does_to_its_description_the_next_does_not_see(port, cl
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["TLS 1.2", "TLS 1.3"])
 def test_a_resumed_session_is_said_to_be_one(serving, folder, version):
     """Nothing was verified again, and a ticket holds no more of the chain than the leaf."""
-    context = tls_context(folder, "http/1.1")
-    context.minimum_version = context.maximum_version = version
-    context.num_tickets = 2
-    context.options &= ~ssl.OP_NO_TICKET
     client = client_context(folder, "a")
-    with serving(tell, tls=context) as port:
+    with serving(tell, tls=resuming_context(folder, version=version)) as port:
         first, session = ask_in_session(port, client, None)
         again, _ = ask_in_session(port, client, session)
     assert "resumed" not in first["extensions"]["secure_asgi"]
