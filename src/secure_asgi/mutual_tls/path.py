@@ -4,7 +4,6 @@ The walk and the signatures are those of ``cryptography``'s verifier. What stand
 strength of every key, the purposes of a client certificate, and a bound on what a stranger's certificates can cost.
 """
 
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from ..denial import Reason
 from ..errors import CertificateError, ConfigurationError
 from ..exchange import PeerCertificate
 from .certificate import read_certificates
-from .extensions import find, value
+from .parts import find, raw_names, value
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate, CertificateRevocationList
@@ -43,8 +42,11 @@ MAX_EXPONENT_BITS = 64
 MAX_TRIES = 12
 """Signatures of intermediates that one verification may try: authorities that name each other make a maze of few."""
 
-MAX_NAME_CHECKS = 20_000
+MAX_NAME_CHECKS = 5_000
 """Comparisons of a name with a name constraint, over all ways through the intermediates."""
+
+MAX_NAME = 1024
+"""Bytes of a subject that is read out in a note."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class VerifiedPath:
     not_after: float
 
 
-class Anchors:
+class AnchorSet:
     """Authorities to whom a path may lead, roots or not, ready to be looked up.
 
     Certificates that can vouch for nobody (``why_no_anchor``) are left out, so that a leaf that got into a file of
@@ -90,7 +92,8 @@ def verify_certificate(
     """A client certificate, verified: the path to one of ``trust_anchors``, its names, and revocation if asked for.
 
     Certificates are DER bytes or ``x509.Certificate``; ``intermediates`` in any order. A ``trust_anchors`` entry need
-    not be self-signed. ``crls`` (DER or PEM bytes, or read) are consulted for the leaf and must then cover it.
+    not be self-signed. ``crls`` (DER or PEM bytes, or read), if there are any, must then tell of the leaf and of every
+    intermediate that it is not revoked.
     ``at`` is the moment that counts, aware, by default now. ``max_depth`` intermediates at most may stand between the
     leaf and the anchor. ``require_client_eku=False`` accepts a leaf without extended key usage; one that has it must
     name clientAuth all the same.
@@ -103,7 +106,7 @@ def verify_certificate(
     moment = datetime.now(UTC) if at is None else at
     if moment.tzinfo is None:
         raise ConfigurationError(f"at= is a datetime with a time zone, such as datetime.now(UTC), got {at!r}")
-    anchors = Anchors(_read_anchors(trust_anchors))
+    anchors = AnchorSet(_read_anchors(trust_anchors))
     if anchors.store is None:
         raise ConfigurationError("trust_anchors= holds no certificate of an authority that could vouch for a client")
     from cryptography.x509 import load_der_x509_certificate
@@ -119,7 +122,7 @@ def verify_certificate(
 def verify_path(
     leaf: "Certificate",
     intermediates: "Sequence[Certificate]",
-    anchors: Anchors,
+    anchors: AnchorSet,
     at: datetime,
     *,
     max_depth: int,
@@ -136,10 +139,10 @@ def verify_path(
             return _walk(leaf, usable, anchors, now, max_depth)
         except Exception:
             # The path that was meant, if there was one, may have led through a certificate that was left out.
-            named = {one.issuer for one in (leaf, *intermediates)}
+            wanted = {raw_names(one)[0] for one in (leaf, *intermediates)}
             for one, fault in faults.items():
-                if fault is not None and one.subject in named:
-                    raise fault from None
+                if fault is not None and raw_names(one)[1] in wanted:
+                    raise _refusal(one, fault) from None
             raise
     except CertificateError:
         raise
@@ -196,11 +199,13 @@ def read_pem_or_der(data: bytes) -> "tuple[Certificate, ...]":
 
 
 def named(certificate: "Certificate") -> str:
-    """Its subject, as a note says it."""
+    """Its subject, as a note says it; its serial number if that is no name to be read out."""
     try:
-        return certificate.subject.rfc4514_string()[:128]
+        if len(raw_names(certificate)[1]) <= MAX_NAME:
+            return certificate.subject.rfc4514_string()[:128]
     except ValueError:
-        return f"serial number {certificate.serial_number:x}"
+        pass
+    return f"serial number {certificate.serial_number:x}"
 
 
 def _check_leaf(leaf: "Certificate", now: float, *, require_client_eku: bool) -> None:
@@ -209,7 +214,7 @@ def _check_leaf(leaf: "Certificate", now: float, *, require_client_eku: bool) ->
 
     fault = _fault(leaf, now)
     if fault is not None:
-        raise fault
+        raise _refusal(leaf, fault)
     extensions = leaf.extensions
     constraints = value(x509.BasicConstraints, extensions)
     if constraints is not None and constraints.ca:
@@ -225,16 +230,19 @@ def _check_leaf(leaf: "Certificate", now: float, *, require_client_eku: bool) ->
         raise CertificateError(Reason.CERTIFICATE_PURPOSE_WRONG, "extended key usage without clientAuth")
 
 
-def _fault(certificate: "Certificate", now: float) -> CertificateError | None:
-    """What is wrong with a leaf or an intermediate in itself."""
+def _fault(certificate: "Certificate", now: float) -> tuple[Reason, str] | None:
+    """What is wrong with a leaf or an intermediate in itself, and in which words."""
     if now > certificate.not_valid_after_utc.timestamp():
-        return CertificateError(Reason.CERTIFICATE_EXPIRED, named(certificate))
+        return Reason.CERTIFICATE_EXPIRED, "expired"
     if now < certificate.not_valid_before_utc.timestamp() - CLOCK_LEEWAY:
-        return CertificateError(Reason.CERTIFICATE_NOT_YET_VALID, named(certificate))
+        return Reason.CERTIFICATE_NOT_YET_VALID, "not yet valid"
     weakness = _weakness(certificate)
-    if weakness:
-        return CertificateError(Reason.CERTIFICATE_KEY_WEAK, f"{weakness}: {named(certificate)}")
-    return None
+    return (Reason.CERTIFICATE_KEY_WEAK, weakness) if weakness else None
+
+
+def _refusal(certificate: "Certificate", fault: tuple[Reason, str]) -> CertificateError:
+    reason, words = fault
+    return CertificateError(reason, f"{words}: {named(certificate)}"[:256])
 
 
 def _weakness(certificate: "Certificate") -> str:
@@ -255,35 +263,34 @@ def _weakness(certificate: "Certificate") -> str:
     return "" if isinstance(key, ed25519.Ed25519PublicKey) else type(key).__name__
 
 
-def _check_effort(leaf: "Certificate", intermediates: "list[Certificate]", anchors: Anchors, max_depth: int) -> None:
+def _check_effort(leaf: "Certificate", intermediates: "list[Certificate]", anchors: AnchorSet, max_depth: int) -> None:
     """Count before working: what a walk could try at most, and the name constraints it would meet on its way.
 
-    Anchors are not counted, as no stranger chooses them.
+    AnchorSet are not counted, as no stranger chooses them.
     """
-    by_subject = defaultdict(list)
-    for one in intermediates:
-        by_subject[one.subject].append(one)
-    above = {one: by_subject.get(one.issuer, []) for one in (leaf, *intermediates)}
+    path = (leaf, *intermediates)
+    names = [raw_names(one) for one in path]
+    above = [[place for place, (_, its) in enumerate(names) if place and its == issuer] for issuer, _ in names]
     tries = 0
-    standing = Counter([leaf])
+    standing = [1] + [0] * len(intermediates)
     for _ in range(max_depth + 1):
-        reached: Counter[Certificate] = Counter()
-        for one, times in standing.items():
-            for issuer in above[one]:
+        reached = [0] * len(path)
+        for place, times in enumerate(standing):
+            for issuer in above[place]:
                 reached[issuer] += times
         standing = reached
-        tries += standing.total()
+        tries += sum(standing)
     if tries > MAX_TRIES:
         raise CertificateError(Reason.CERTIFICATE_UNTRUSTED, f"too many ways through the intermediates: {tries}")
     constraints = anchors.most_constraints + sum(map(_constraints_in, intermediates))
     if constraints:
-        checks = constraints * sum(map(_names_in, above)) * max(tries, 1)
+        checks = constraints * sum(map(_names_in, path)) * max(tries, 1)
         if checks > MAX_NAME_CHECKS:
             raise CertificateError(Reason.CERTIFICATE_UNTRUSTED, f"too many names for the name constraints: {checks}")
 
 
 def _walk(
-    leaf: "Certificate", intermediates: "list[Certificate]", anchors: Anchors, now: float, max_depth: int
+    leaf: "Certificate", intermediates: "list[Certificate]", anchors: AnchorSet, now: float, max_depth: int
 ) -> VerifiedPath:
     from cryptography.x509.verification import PolicyBuilder
 
@@ -350,10 +357,17 @@ def _check_revocation(
     from cryptography.x509 import CertificateRevocationList
 
     lists = (given,) if isinstance(given, bytes | CertificateRevocationList) else tuple(given)
-    if lists:
-        from .crl import check_revocation, read_crl
+    if not lists:
+        return
+    from .crl import check_revocation, read_crl
 
-        check_revocation(path, [read_crl(one) if isinstance(one, bytes) else one for one in lists], at)
+    try:
+        read = [read_crl(one) if isinstance(one, bytes) else one for one in lists]
+    except ValueError as error:
+        raise ConfigurationError(
+            f"crls= takes revocation lists, PEM or DER, and one cannot be read: {error}"
+        ) from error
+    check_revocation(path, read, at)
 
 
 def _read_anchors(given: "X509 | Iterable[X509]") -> "list[Certificate]":

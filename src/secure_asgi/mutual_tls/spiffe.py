@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from ..denial import Reason
 from ..errors import CertificateError
-from .extensions import find, value
+from .parts import find, value
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate, Extensions

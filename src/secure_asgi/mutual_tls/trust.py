@@ -6,21 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Union
 
 from .._files import StrPath, WatchedFiles
 from ..denial import Reason
 from ..errors import CertificateError, ConfigurationError
-from .path import MAX_DEPTH, Anchors, VerifiedPath, check_options, named, read_pem_or_der, verify_path, why_no_anchor
+from .path import MAX_DEPTH, AnchorSet, VerifiedPath, check_options, named, read_pem_or_der, verify_path, why_no_anchor
 from .spiffe import is_trust_domain, require_svid, trust_domain_of
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
-    Authority = StrPath | bytes | Certificate
-    """A file, what could be in it, or a certificate that has been read."""
+Anchor = Union[StrPath, bytes, "Certificate"]
+"""A file, what could be in it, or a certificate that has been read."""
 
-    Authorities = Authority | Iterable[Authority]
+Anchors = Anchor | Iterable[Anchor]
 
 logger = logging.getLogger("secure_asgi")
 
@@ -61,7 +61,7 @@ class TrustAnchors:
 
     def __init__(
         self,
-        given: "Authorities | Mapping[str, Authorities]",
+        given: Anchors | Mapping[str, Anchors],
         *,
         max_depth: int = MAX_DEPTH,
         require_client_eku: bool = True,
@@ -74,7 +74,7 @@ class TrustAnchors:
         self._depth = max_depth
         self._needs_eku = require_client_eku
         self._found: dict[str, tuple[Certificate, ...]] = {}
-        self._anchors: dict[str, Anchors] = {}
+        self._anchors: dict[str, AnchorSet] = {}
         self.generation = 0
 
     def look(self) -> None:
@@ -117,7 +117,7 @@ class TrustAnchors:
         }
         if found != self._found:
             self._found = found
-            self._anchors = {domain: Anchors(some) for domain, some in found.items() if some}
+            self._anchors = {domain: AnchorSet(some) for domain, some in found.items() if some}
             self.generation += 1
             for one in chain.from_iterable(found.values()):
                 _warn_of(one)
@@ -156,7 +156,7 @@ class _Source:
         return [complaint]
 
 
-def _per_domain(given: "Authorities | Mapping[str, Authorities]") -> "dict[str, tuple[_Source, ...]]":
+def _per_domain(given: Anchors | Mapping[str, Anchors]) -> "dict[str, tuple[_Source, ...]]":
     if not isinstance(given, Mapping):
         return {_EVERYBODY: _sources(given)}
     for domain in given:
@@ -169,7 +169,7 @@ def _per_domain(given: "Authorities | Mapping[str, Authorities]") -> "dict[str, 
     return {domain: _sources(some) for domain, some in given.items()}
 
 
-def _sources(given: "Authorities") -> tuple[_Source, ...]:
+def _sources(given: Anchors) -> tuple[_Source, ...]:
     from cryptography.x509 import Certificate
 
     is_one = isinstance(given, str | os.PathLike | bytes | Certificate)
