@@ -73,7 +73,7 @@ class TrustAnchors:
         self._watched = WatchedFiles(source.file for source in self._sources if source.file is not None)
         self._depth = max_depth
         self._needs_eku = require_client_eku
-        self._found: dict[str, tuple[Certificate, ...]] = {}
+        self._found: dict[str, tuple[Certificate, ...]] = dict.fromkeys(self._by_domain, ())
         self._anchors: dict[str, AnchorSet] = {}
         self.generation = 0
 
@@ -175,7 +175,7 @@ def _sources(given: Anchors) -> tuple[_Source, ...]:
     is_one = isinstance(given, str | os.PathLike | bytes | Certificate)
     several = (given,) if is_one else tuple(given) if isinstance(given, Iterable) else ()
     if not several:
-        raise ConfigurationError(f"trust_anchors= takes {_SHAPES}, one or several, got {given!r}")
+        raise ConfigurationError(f"trust_anchors= takes {_SHAPES}, one or several, got {repr(given)[:80]}")
     return tuple(map(_source, several))
 
 
@@ -193,7 +193,7 @@ def _source(given: object) -> _Source:
         raise ConfigurationError("trust_anchors= takes a str for the path of a file: give PEM text as bytes, .encode()")
     if isinstance(given, str | os.PathLike):
         return _Source(given)
-    raise ConfigurationError(f"trust_anchors= takes {_SHAPES}, one or several, got {given!r}")
+    raise ConfigurationError(f"trust_anchors= takes {_SHAPES}, one or several, got {repr(given)[:80]}")
 
 
 def _warn_of(certificate: "Certificate") -> None:
