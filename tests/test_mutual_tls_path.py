@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from secure_asgi import ConfigurationError, Reason
 from secure_asgi.errors import CertificateError
+from secure_asgi.mutual_tls.parts import raw_names
 from secure_asgi.mutual_tls.path import (
     CLOCK_LEEWAY,
     DEPTHS,
@@ -470,6 +471,13 @@ def test_whatever_the_bytes_are_only_a_refusal_comes_out(which, edits):
         assert not is_same
     else:
         assert peer.der == leaf_der == SEEDS[0]
+
+
+@pytest.mark.parametrize("subject", ["a", "b" * 64, ""], ids=["short", "long", "none"])
+def test_raw_names_are_the_names(subject):
+    issuer = authority(x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "c" * 60)] * 5))
+    made = make(subject, issuer).certificate
+    assert raw_names(made) == (made.issuer.public_bytes(), made.subject.public_bytes())
 
 
 # --- which certificates are anchors --------------------------------------------------------------------------------

@@ -7,8 +7,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="ExtensionType")
 
-_VERSION = 0xA0
-
 
 def find(kind: type[T], extensions: "Extensions") -> "Extension[T] | None":
     """The extension of that kind, with its criticality."""
@@ -29,17 +27,14 @@ def value(kind: type[T], extensions: "Extensions") -> T | None:
 def raw_names(certificate: "Certificate") -> tuple[bytes, bytes]:
     """Issuer and subject in DER: equal as names exactly if equal as bytes, and never taken apart.
 
-    As objects they cost microseconds an attribute, and a stranger may send thousands.
+    As objects they cost microseconds an attribute, and a stranger may send thousands. Of a certificate of version 1,
+    which says no version and has no part in any path, something else comes back.
     """
     tbs = certificate.tbs_certificate_bytes
-    start, _ = _content(tbs, 0)
-    starts = []
-    if tbs[start] == _VERSION:
-        start = _content(tbs, start)[1]
-    for _ in range(5):  # serial number, signature algorithm, issuer, validity, subject
-        starts.append(start)
-        start = _content(tbs, start)[1]
-    return tbs[starts[2] : starts[3]], tbs[starts[4] : start]
+    starts = [_content(tbs, 0)[0]]
+    for _ in range(6):  # version, serial number, signature algorithm, issuer, validity, subject
+        starts.append(_content(tbs, starts[-1])[1])
+    return tbs[starts[3] : starts[4]], tbs[starts[5] : starts[6]]
 
 
 def _content(der: bytes, start: int) -> tuple[int, int]:
