@@ -21,10 +21,10 @@ from secure_asgi.mutual_tls.path import (
     MAX_TRIES,
     AnchorSet,
     named,
-    verify_certificate,
     verify_path,
     why_no_anchor,
 )
+from secure_asgi.mutual_tls.verification import verify_certificate
 from tests.pki import (
     ANY,
     CLIENT,
@@ -525,7 +525,7 @@ def test_an_authority_with_an_unreadable_name_is_named_by_its_number():
 
 def test_der_or_certificates_in_any_number():
     client = leaf(ISSUING)
-    peer = verify_certificate(client.der, [ISSUING.der], trust_anchors=ROOT.der)
+    peer = verify_certificate(client.der, ISSUING.der, trust_anchors=ROOT.der)
     assert peer.path == (client.der, ISSUING.der, ROOT.der)
     assert peer == verify_certificate(
         client.certificate, [ISSUING.certificate], trust_anchors=[OTHER.pem, ROOT.certificate]
@@ -551,7 +551,7 @@ def test_names_are_not_needed_for_a_path():
 
 
 def test_malformed_is_malformed():
-    for ders in ((b"",), (leaf().der + b"\0",), (leaf().pem,), (leaf().der, *[ROOT.der] * 10)):
+    for ders in ((b"",), (leaf().der + b"\0",), (leaf().pem,), (leaf().der, *[ROOT.der] * 10), ("text",), (None,)):
         with pytest.raises(CertificateError) as caught:
             verify_certificate(ders[0], ders[1:], trust_anchors=ROOT.der)
         assert caught.value.reason == Reason.CERTIFICATE_MALFORMED
@@ -559,11 +559,13 @@ def test_malformed_is_malformed():
 
 WRONG_OPTIONS = {
     "a depth that is no number": ({"max_depth": "4"}, "max_depth= is the number of intermediate authorities"),
+    "a depth that is no whole number": ({"max_depth": 4.0}, "max_depth="),
     "a depth of True": ({"max_depth": True}, "max_depth="),
     "a negative depth": ({"max_depth": -1}, "max_depth="),
     "too deep": ({"max_depth": 9}, "0 to 8, got 9"),
     "require_client_eku": ({"require_client_eku": "no"}, "require_client_eku= is True or False, got 'no'"),
     "a moment without a time zone": ({"at": datetime(2030, 1, 1)}, "at= is a datetime with a time zone"),
+    "a moment that is a number": ({"at": 1.0}, "at= is a datetime with a time zone"),
     "no anchor": ({"trust_anchors": ()}, "trust_anchors= holds no certificate of an authority"),
     "a leaf as anchor": ({"trust_anchors": leaf().der}, "trust_anchors= holds no certificate of an authority"),
     "an anchor that is no certificate": ({"trust_anchors": b"hello"}, "trust_anchors= takes certificates"),

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from secure_asgi import ConfigurationError, Reason
 from secure_asgi.errors import CertificateError
-from secure_asgi.mutual_tls.path import verify_certificate
+from secure_asgi.mutual_tls.verification import verify_certificate
 from tests.pki import DAY, NOW, authority, make
 
 ROOT = authority("Root")

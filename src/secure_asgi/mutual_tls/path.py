@@ -5,24 +5,18 @@ strength of every key, the purposes of a client certificate, and a bound on what
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from ..denial import Reason
 from ..errors import CertificateError, ConfigurationError
-from ..exchange import PeerCertificate
-from .certificate import read_certificates
 from .parts import find, raw_names, value
 
 if TYPE_CHECKING:
-    from cryptography.x509 import Certificate, CertificateRevocationList
+    from cryptography.x509 import Certificate
     from cryptography.x509.verification import ExtensionPolicy
-
-    X509 = bytes | Certificate
-    """A certificate, or its DER bytes."""
 
 MAX_DEPTH = 4
 """Intermediate authorities between the leaf and the anchor: a path of six certificates (CERT-5)."""
@@ -79,46 +73,6 @@ class AnchorSet:
         self.most_constraints = max(map(_constraints_in, good), default=0)
 
 
-def verify_certificate(
-    leaf: "X509",
-    intermediates: "Iterable[X509]" = (),
-    *,
-    trust_anchors: "X509 | Iterable[X509]",
-    crls: "bytes | CertificateRevocationList | Iterable[bytes | CertificateRevocationList]" = (),
-    at: datetime | None = None,
-    max_depth: int = MAX_DEPTH,
-    require_client_eku: bool = True,
-) -> PeerCertificate:
-    """A client certificate, verified: the path to one of ``trust_anchors``, its names, and revocation if asked for.
-
-    Certificates are DER bytes or ``x509.Certificate``; ``intermediates`` in any order. A ``trust_anchors`` entry need
-    not be self-signed. ``crls`` (DER or PEM bytes, or read), if there are any, must then tell of the leaf and of every
-    intermediate that it is not revoked.
-    ``at`` is the moment that counts, aware, by default now. ``max_depth`` intermediates at most may stand between the
-    leaf and the anchor. ``require_client_eku=False`` accepts a leaf without extended key usage; one that has it must
-    name clientAuth all the same.
-
-    A leaf without alternative names passes: whom it names is another question, asked where the identity is needed.
-
-    Raises ``CertificateError`` with the ``Reason``, and ``ConfigurationError`` for options that are wrong.
-    """
-    check_options(max_depth=max_depth, require_client_eku=require_client_eku)
-    moment = datetime.now(UTC) if at is None else at
-    if moment.tzinfo is None:
-        raise ConfigurationError(f"at= is a datetime with a time zone, such as datetime.now(UTC), got {at!r}")
-    anchors = AnchorSet(_read_anchors(trust_anchors))
-    if anchors.store is None:
-        raise ConfigurationError("trust_anchors= holds no certificate of an authority that could vouch for a client")
-    from cryptography.x509 import load_der_x509_certificate
-
-    ders = tuple(map(_der, chain((leaf,), intermediates)))
-    peer = read_certificates(ders)
-    first, *rest = map(load_der_x509_certificate, ders)
-    path = verify_path(first, rest, anchors, moment, max_depth=max_depth, require_client_eku=require_client_eku)
-    _check_revocation(path, crls, moment)
-    return replace(peer, path=tuple(map(_der, path.certificates)))
-
-
 def verify_path(
     leaf: "Certificate",
     intermediates: "Sequence[Certificate]",
@@ -153,7 +107,7 @@ def verify_path(
 
 def check_options(*, max_depth: int, require_client_eku: bool) -> None:
     """Raises ``ConfigurationError``."""
-    if isinstance(max_depth, bool) or max_depth not in DEPTHS:
+    if type(max_depth) is not int or max_depth not in DEPTHS:
         raise ConfigurationError(
             f"max_depth= is the number of intermediate authorities allowed, 0 to {DEPTHS[-1]}, got {max_depth!r}"
         )
@@ -347,46 +301,3 @@ def _constraints_in(certificate: "Certificate") -> int:
     if constraints is None:
         return 0
     return len(constraints.permitted_subtrees or ()) + len(constraints.excluded_subtrees or ())
-
-
-def _check_revocation(
-    path: VerifiedPath,
-    given: "bytes | CertificateRevocationList | Iterable[bytes | CertificateRevocationList]",
-    at: datetime,
-) -> None:
-    from cryptography.x509 import CertificateRevocationList
-
-    lists = (given,) if isinstance(given, bytes | CertificateRevocationList) else tuple(given)
-    if not lists:
-        return
-    from .crl import check_revocation, read_crl
-
-    try:
-        read = [read_crl(one) if isinstance(one, bytes) else one for one in lists]
-    except ValueError as error:
-        raise ConfigurationError(
-            f"crls= takes revocation lists, PEM or DER, and one cannot be read: {error}"
-        ) from error
-    check_revocation(path, read, at)
-
-
-def _read_anchors(given: "X509 | Iterable[X509]") -> "list[Certificate]":
-    from cryptography.x509 import Certificate
-
-    try:
-        several = (given,) if isinstance(given, bytes | Certificate) else tuple(given)
-        return [
-            one for some in several for one in ((some,) if isinstance(some, Certificate) else read_pem_or_der(some))
-        ]
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(
-            f"trust_anchors= takes certificates, one or several, each an x509.Certificate or its bytes: {error}"
-        ) from error
-
-
-def _der(certificate: "X509") -> bytes:
-    if isinstance(certificate, bytes):
-        return certificate
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    return certificate.public_bytes(Encoding.DER)
