@@ -40,6 +40,7 @@ from tests.pki import (
     with_broken_signature,
     with_digest,
 )
+from tests.pki import named as named_as
 
 ROOT = authority("Root")
 ISSUING = authority("Issuing", ROOT)
@@ -163,6 +164,7 @@ CONSTRAINED = authority("N", ROOT, extensions=[permit("dns:partner.example")])
 EXCLUDING = authority("N", ROOT, extensions=[exclude("dns:client.example")])
 URI_ONLY = authority("N", ROOT, extensions=[permit("uri:.example")])
 MAIL = authority("N", ROOT, extensions=[permit("email:partner.example")])
+DIRECTORY = authority("N", ROOT, extensions=[permit(x509.DirectoryName(named_as("client")))])
 EXPIRED = authority("Issuing", ROOT, key=ISSUING.key, not_before=NOW - 9 * DAY, not_after=NOW - DAY)
 FUTURE = authority("Issuing", ROOT, key=ISSUING.key, not_before=NOW + DAY)
 WEAK = authority("Weak", ROOT, key=new_key("rsa-1024"))
@@ -237,6 +239,11 @@ REFUSED = {
         Reason.CERTIFICATE_UNTRUSTED,
         leaf(URI_ONLY, names=("uri:spiffe://a.example/b",)),
         URI_ONLY,
+    ),
+    "a directory name under constraints on those, which are not supported": (
+        Reason.CERTIFICATE_UNTRUSTED,
+        leaf(DIRECTORY, names=[x509.DirectoryName(named_as("client"))]),
+        DIRECTORY,
     ),
     # Time
     "expired": (Reason.CERTIFICATE_EXPIRED, leaf(not_before=NOW - 2 * DAY, not_after=early(-1))),

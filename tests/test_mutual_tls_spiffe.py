@@ -25,6 +25,7 @@ IDS = {
     "nothing": ("", False),
     "another scheme": ("https://example.org/a", False),
     "the scheme in capitals": ("SPIFFE://example.org/a", False),
+    "no scheme": ("example.org/a", False),
     "no slashes": ("spiffe:example.org/a", False),
     "no domain": ("spiffe:///a", False),
     "a domain in capitals": ("spiffe://Example.org/a", False),
