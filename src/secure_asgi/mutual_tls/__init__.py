@@ -6,5 +6,6 @@ in it, ``names`` which names are allowed, ``fields`` which request fields could 
 
 from .middleware import MutualTLSMiddleware
 from .source import TLSExtension
+from .verification import verify_certificate
 
-__all__ = ["MutualTLSMiddleware", "TLSExtension"]
+__all__ = ["MutualTLSMiddleware", "TLSExtension", "verify_certificate"]
