@@ -18,7 +18,6 @@ MAX_KNOWN = 1024
 MAX_KNOWN_SIZE = 16 * 1024
 """Bytes of the values that are remembered."""
 
-
 _Value = bytes | tuple[bytes, ...] | None
 
 
@@ -53,7 +52,7 @@ class ForwardedCertificate:
         insecure_scope_client: bool = False,
         fields: Mapping[str, str] | None = None,
     ) -> None:
-        if preset not in PRESETS:
+        if not isinstance(preset, str) or preset not in PRESETS:
             raise ConfigurationError(f"preset= is one of {', '.join(PRESETS)}; got {preset!r}")
         self._name = preset
         self._preset = PRESETS[preset]
@@ -159,6 +158,8 @@ class ForwardedCertificate:
 
 
 def _trust(trusted: object, insecure_scope_client: bool) -> Trust:
+    if not isinstance(insecure_scope_client, bool):
+        raise ConfigurationError(f"insecure_scope_client= is True or False, got {insecure_scope_client!r}")
     if isinstance(trusted, ProxyCertificate | ProxySecret):
         if insecure_scope_client:
             raise ConfigurationError(
@@ -180,6 +181,8 @@ def _names(name: str, preset: Preset, renamed: Mapping[str, str] | None) -> dict
         return names
     if not preset.renamable:
         raise ConfigurationError(f"fields= cannot rename what {name!r} forwards: its names are fixed; leave it out")
+    if not isinstance(renamed, Mapping):
+        raise ConfigurationError(f'fields= renames parts, {{"certificate": "x-client-pem"}}; got {renamed!r}')
     for part, field in renamed.items():
         if part not in names:
             raise ConfigurationError(f"fields= of {name!r} has the parts {', '.join(names)}; got {part!r}")

@@ -99,7 +99,7 @@ class ProxyCertificate:
         return given
 
     def _judge(self, given: tuple[Given, ...], now: float) -> None:
-        """Remember from when to when the certificate counts: while it is valid, and until midnight, as pins end then."""
+        """Remember from when to when the certificate counts: while valid, and until midnight, when pins may end."""
         try:
             peer = read_certificates(given)
         except CertificateError as error:
