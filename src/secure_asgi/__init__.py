@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _HOME = {
+    "Pin": "_pins",
     "AuditMiddleware": "audit",
     "JSONLinesSink": "audit",
     "LoggingSink": "audit",
@@ -36,6 +37,8 @@ _HOME = {
     "HTTPSRedirectMiddleware": "https_redirect",
     "MutualTLSMiddleware": "mutual_tls",
     "TLSExtension": "mutual_tls",
+    "PinMismatch": "pinning",
+    "PinnedTransport": "pinning",
     "RateLimitMiddleware": "rate_limit",
     "SanitizedErrorMiddleware": "sanitized_errors",
     "problem_handlers": "sanitized_errors",
@@ -70,6 +73,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from ._pins import Pin as Pin
     from .audit import AuditMiddleware as AuditMiddleware
     from .audit import JSONLinesSink as JSONLinesSink
     from .audit import LoggingSink as LoggingSink
@@ -99,6 +103,8 @@ if TYPE_CHECKING:
     from .https_redirect import HTTPSRedirectMiddleware as HTTPSRedirectMiddleware
     from .mutual_tls import MutualTLSMiddleware as MutualTLSMiddleware
     from .mutual_tls import TLSExtension as TLSExtension
+    from .pinning import PinMismatch as PinMismatch
+    from .pinning import PinnedTransport as PinnedTransport
     from .rate_limit import RateLimitMiddleware as RateLimitMiddleware
     from .sanitized_errors import SanitizedErrorMiddleware as SanitizedErrorMiddleware
     from .sanitized_errors import problem_handlers as problem_handlers

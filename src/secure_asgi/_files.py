@@ -1,4 +1,4 @@
-"""Files that somebody replaces while we run: told apart by what ``stat`` says of them, asked no more than now and then."""
+"""Files that somebody replaces while we run: told apart by what ``stat`` says of them, now and then."""
 
 import os
 import time

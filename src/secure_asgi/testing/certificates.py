@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ..errors import ConfigurationError
@@ -61,10 +62,7 @@ class IssuedCertificate:
     def write(self, certfile: str | os.PathLike[str], keyfile: str | os.PathLike[str]) -> None:
         """The chain into ``certfile``; the key into ``keyfile``, which only its owner can read."""
         Path(certfile).write_bytes(self.chain_pem)
-        # A new file: an old one would keep its mode, and whoever had it open could read on.
-        Path(keyfile).unlink(missing_ok=True)
-        with open(os.open(keyfile, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(self.key_pem)
+        _write_key(keyfile, self.key_pem)
 
     def tls_extension(self) -> dict[str, Any]:
         """What a server would say of a connection with this client certificate: for ``scope["extensions"]["tls"]``."""
@@ -99,6 +97,20 @@ class CertificateAuthority:
             .add_extension(_key_usage(signs_certificates=True), critical=True)
             .sign(issuer_key, SHA256())
         )
+
+    @classmethod
+    def load(cls, certfile: str | os.PathLike[str], keyfile: str | os.PathLike[str]) -> "CertificateAuthority":
+        """One that ``write`` has stored. Raises ``ConfigurationError`` for files that are not an authority's."""
+        certificates, key = _stored(certfile, keyfile)
+        authority = cls()
+        authority._certificate, *above = certificates
+        authority._key, authority._above = key, tuple(above)
+        return authority
+
+    def write(self, certfile: str | os.PathLike[str], keyfile: str | os.PathLike[str]) -> None:
+        """The certificate and those above it into ``certfile``; the key into ``keyfile``, for its owner only."""
+        Path(certfile).write_bytes(b"".join(map(_pem, self._path)))
+        _write_key(keyfile, _key_pem(self._key))
 
     @property
     def certificate_pem(self) -> bytes:
@@ -152,7 +164,7 @@ class CertificateAuthority:
         return IssuedCertificate(
             certificate,
             b"".join(map(_pem, (certificate, *intermediates))),
-            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+            _key_pem(key),
             _pem(root),
         )
 
@@ -211,3 +223,34 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 def _pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(Encoding.PEM)
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _write_key(keyfile: str | os.PathLike[str], key_pem: bytes) -> None:
+    # A new file: an old one would keep its mode, and whoever had it open could read on.
+    Path(keyfile).unlink(missing_ok=True)
+    with open(os.open(keyfile, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(key_pem)
+
+
+def _stored(
+    certfile: str | os.PathLike[str], keyfile: str | os.PathLike[str]
+) -> tuple[list[x509.Certificate], ec.EllipticCurvePrivateKey]:
+    try:
+        certificates = x509.load_pem_x509_certificates(Path(certfile).read_bytes())
+        key = load_pem_private_key(Path(keyfile).read_bytes(), None)
+        is_authority = certificates[0].extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except OSError as error:
+        raise ConfigurationError(f"{str(error.filename)!r} cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.ExtensionNotFound, x509.DuplicateExtension):
+        is_authority = False
+    if not is_authority or not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ConfigurationError(
+            f"{str(certfile)!r} is to hold an authority's PEM certificate and {str(keyfile)!r} its unencrypted EC key"
+        )
+    if key.public_key() != certificates[0].public_key():
+        raise ConfigurationError(f"{str(keyfile)!r} is not the key of the certificate in {str(certfile)!r}")
+    return certificates, key
