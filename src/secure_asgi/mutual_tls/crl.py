@@ -12,6 +12,7 @@ import math
 import os
 import secrets
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from functools import partial
 from hashlib import sha256
@@ -25,7 +26,6 @@ from ..errors import CertificateError, ConfigurationError
 from .background import Errand, Errands, Teller
 from .path import VerifiedPath
 from .revocation_list import (
-    LEEWAY,
     RevocationList,
     Which,
     best_lists,
@@ -48,6 +48,9 @@ MAX_BYTES = 10 * 1024 * 1024
 
 MAX_LISTS = 100
 """In one file. At a URL there is one (RFC 2585 section 4)."""
+
+MAX_UNPROVEN = 4
+"""Earlier lists of one source that are kept because no request has shown yet whether an issuer has signed them."""
 
 RETRY_AFTER = 60.0
 """Seconds after which a source that failed, or whose list has run out, is tried again."""
@@ -226,7 +229,7 @@ class _Best:
         self.why = why
 
 
-class _Source:
+class _Source(ABC):
     """What was found at one place when it was last read and could be used: ``lists``, of which ``version`` counts."""
 
     at_most = 1
@@ -247,9 +250,9 @@ class _Source:
     def is_due(self) -> bool:
         return self._clock() >= self._due
 
+    @abstractmethod
     def read(self) -> bytes:
         """All of it, or an exception."""
-        raise NotImplementedError
 
     def load(self) -> None:
         """Reads once more. What cannot be used changes nothing; why is in ``flaw``, and in the log."""
@@ -265,18 +268,20 @@ class _Source:
         self._due = min(self._due, self._clock() + pause)
         self.was_read = True
 
+    @abstractmethod
     def pause(self) -> float:
         """Seconds until it is worth reading again."""
-        raise NotImplementedError
 
     def _take(self, data: bytes) -> None:
         digest = sha256(data).digest()
         if digest == self._digest:
             return
         lists = read_lists(data, at_most=self.at_most)
-        if any(one.this_update > self._now() + LEEWAY for one in lists):
-            raise ValueError("a revocation list from the future (thisUpdate)")
-        self.lists, self._digest = lists, digest
+        for one in lists:
+            one.must_have_begun(self._now())
+        # What no issuer has been asked about yet stays for a while: nobody knows that what is new is not forged.
+        unproven = [one for one in self.lists if not one.is_proven]
+        self.lists, self._digest = (*unproven[-MAX_UNPROVEN:], *lists), digest
         # Last: who sees the new number finds the new lists.
         self.version += 1
 
@@ -320,7 +325,7 @@ class _URL(_Source):
 
     def pause(self) -> float:
         # Half of what is left: asked ever more often towards its end, when the next list is due.
-        left = min(one.next_update for one in self.lists) - self._now()
+        left = self.lists[-1].next_update - self._now()
         # Jitter, so that a fleet that started together does not ask together.
         return min(self._refresh * (0.9 + secrets.randbelow(201) / 1000), max(left / 2, RETRY_AFTER))
 

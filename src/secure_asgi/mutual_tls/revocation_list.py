@@ -29,7 +29,7 @@ _PEM_FOOT = b"-----END X509 CRL-----"
 _PIECE = 256 * 1024
 _ENTRIES_AT_A_TIME = 256
 _MAX_ISSUERS = 64
-_SEQUENCE, _INTEGER = 0x30, 0x02
+_SEQUENCE = 0x30
 
 
 def read_crl(data: bytes | str) -> "CertificateRevocationList":
@@ -50,13 +50,15 @@ def check_revocation(
 
     Raises ``CertificateError``: ``CERTIFICATE_REVOKED``, or ``REVOCATION_UNKNOWN`` where a list is missing.
     """
+    now, until = at.timestamp(), path.not_after
     usable, flaws = [], []
     for crl in crls:
         try:
-            usable.append(RevocationList(crl))
+            one = RevocationList(crl)
+            one.must_have_begun(now)
+            usable.append(one)
         except ValueError as error:
             flaws.append(str(error))
-    now, until = at.timestamp(), path.not_after
     for certificate, issuer in to_check(path, check):
         lists, why = best_lists(issuer, usable)
         until = min(until, status(certificate, issuer, lists, now, why=(*flaws, *why)))
@@ -99,9 +101,9 @@ def status(
     serial = certificate.serial_number
     if any(serial in one.serials for one in covering):
         raise CertificateError(Reason.CERTIFICATE_REVOKED, f"serial {serial:x} of {_shown(issuer)}")
-    in_force = [one.next_update for one in covering if one.this_update - LEEWAY <= now < one.next_update]
-    if in_force:
-        return max(in_force)
+    until = max((one.next_update for one in covering), default=0.0)
+    if now < until:
+        return until
     if covering:
         note = f"the revocation list of {_shown(issuer)} is not in force: its nextUpdate has passed"
     else:
@@ -156,6 +158,16 @@ class RevocationList:
         self._padding = crl.signature_algorithm_parameters
         self._hash, self._signed = _digested(der, crl.signature_hash_algorithm)
         self.serials = _read_serials(crl)
+
+    def must_have_begun(self, now: float) -> None:
+        """Raises ``ValueError`` for a list from the future: as the newest it would displace the one in force."""
+        if self.this_update > now + LEEWAY:
+            raise ValueError("a revocation list from the future (thisUpdate)")
+
+    @property
+    def is_proven(self) -> bool:
+        """Some issuer has been found to have signed it."""
+        return "" in self._flaws.values()
 
     def flaw(self, issuer: "Certificate") -> str:
         """Why this is no list of that issuer's, whose name it has; empty if it is. Remembered."""
@@ -307,14 +319,8 @@ def _digested(der: bytes, hash_algorithm: Any) -> tuple[Any, bytes]:
     """
     from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
-    begin, _ = _element(der, 0)
-    inside, end = _element(der, begin)
-    if der[inside] != _INTEGER:
-        raise ValueError("a revocation list of version 1")
-    _, after_version = _element(der, inside)
-    if _whole(der, after_version) != _whole(der, end):
-        raise ValueError("a revocation list that names two signature algorithms")
-    signed = memoryview(der)[begin:end]
+    begin = _element(der, 0)[0]
+    signed = memoryview(der)[begin : _element(der, begin)[1]]
     if hash_algorithm is None:
         return None, bytes(signed)
     if hash_algorithm.name not in STRONG_HASHES:
@@ -329,10 +335,6 @@ def _element(der: bytes, at: int) -> tuple[int, int]:
         begin += length & 0x7F
         length = int.from_bytes(der[at + 2 : begin], "big")
     return begin, begin + length
-
-
-def _whole(der: bytes, at: int) -> bytes:
-    return der[at : _element(der, at)[1]]
 
 
 def _distribution_points(certificate: "Certificate") -> "set[GeneralName]":
