@@ -24,6 +24,7 @@ from secure_asgi.mutual_tls.path import VerifiedPath
 from secure_asgi.mutual_tls.revocation_list import RevocationList, read_ders
 from secure_asgi.testing.certificates import CertificateAuthority
 
+from .der import element, elements, inside
 from .web import Web
 
 NOW = datetime.now(UTC)
@@ -104,31 +105,6 @@ def reason_of(call, *args):
 
 def verdict(*lists, of=None, check="leaf", at=NOW):
     return reason_of(lambda: check_revocation(of or path(), lists, at, check=check))
-
-
-# --- DER, to make what no builder makes ------------------------------------------------------------------------------
-
-
-def element(tag, content):
-    length = len(content)
-    long = length.to_bytes((length.bit_length() + 7) // 8, "big")
-    return bytes([tag]) + (bytes([length]) if length < 128 else bytes([0x80 | len(long)]) + long) + content
-
-
-def elements(content):
-    found = []
-    while content:
-        length, begin = content[1], 2
-        if length & 0x80:
-            begin += length & 0x7F
-            length = int.from_bytes(content[2:begin], "big")
-        found.append(content[: begin + length])
-        content = content[begin + length :]
-    return found
-
-
-def inside(whole):
-    return whole[2 + (whole[1] & 0x7F if whole[1] & 0x80 else 0) :]
 
 
 def edited(crl, edit, hash_algorithm=SHA256()):  # noqa: B008

@@ -30,6 +30,7 @@ from .path import VerifiedPath
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
+    from cryptography.x509.ocsp import OCSPRequest
 
 REFRESH_AT = 0.8
 """Share of an answer's time after which the responder is asked again, beside the requests."""
@@ -152,27 +153,28 @@ class OCSP:
         try:
             if self._clock() >= deadline:
                 raise AnswerError("not asked, because too many other questions were waiting")
-            answer = self._fetch(leaf, issuer, now)
+            request = make_request(leaf, issuer, with_nonce=bool(self._nonce))
+            answer = self._read(self._fetch(request), request, issuer, now)
         except Exception as error:
             # Fetching and parsing each have their own; whatever it is, there is no answer.
             answer = self._no_answer(before, (str(error) or type(error).__name__)[:256], now)
-        self._answers.put(key, answer)
-        if before is not None and before.verdict == "good" and answer.verdict == "revoked":
-            self.generation += 1
+        self._remember(key, before, answer)
 
-    def _fetch(self, leaf: "Certificate", issuer: "Certificate", now: float) -> Answer:
+    def _fetch(self, request: "OCSPRequest") -> bytes:
         from cryptography.hazmat.primitives.serialization import Encoding
 
-        request = make_request(leaf, issuer, with_nonce=bool(self._nonce))
         body = request.public_bytes(Encoding.DER)
-        url = f"{self._url.rstrip('/')}/{quote(b64encode(body), safe='')}"
-        # With a nonce every question is a new one, which no cache has the answer to.
-        posted = Posted(_REQUEST_TYPE, body) if self._nonce or len(url) > MAX_GET else None
-        document = self._fetcher.get_blocking(
-            self._url if posted else url, types=_ANSWER_TYPES, max_bytes=MAX_BYTES, posted=posted
-        )
+        short = f"{self._url.rstrip('/')}/{quote(b64encode(body), safe='')}"
+        if self._nonce or len(short) > MAX_GET:
+            # With a nonce every question is a new one, which no cache has the answer to.
+            url, posted = self._url, Posted(_REQUEST_TYPE, body)
+        else:
+            url, posted = short, None
+        return self._fetcher.get_blocking(url, types=_ANSWER_TYPES, max_bytes=MAX_BYTES, posted=posted).body
+
+    def _read(self, body: bytes, request: "OCSPRequest", issuer: "Certificate", now: float) -> Answer:
         answer = read_answer(
-            document.body,
+            body,
             request,
             issuer,
             responders=self._responders.certificates(),
@@ -181,6 +183,11 @@ class OCSP:
             max_age=self._max_age,
         )
         return replace(answer, ask_again=now + REFRESH_AT * (answer.until - now))
+
+    def _remember(self, key: "tuple[Certificate, int]", before: Answer | None, answer: Answer) -> None:
+        self._answers.put(key, answer)
+        if before is not None and before.verdict == "good" and answer.verdict == "revoked":
+            self.generation += 1
 
     def _no_answer(self, before: Answer | None, why: str, now: float) -> Answer:
         """What to go by meanwhile: what is known while it holds, and what was revoked stays so."""

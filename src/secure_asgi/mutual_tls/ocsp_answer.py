@@ -78,19 +78,18 @@ def read_answer(
 def _check_signature(
     answer: "OCSPResponse", issuer: "Certificate", responders: "Sequence[Certificate] | None", now: float
 ) -> None:
-    flaw = (
-        "an answer of another responder" if responders is not None else "an answer of nobody the issuer has appointed"
-    )
-    for signer in responders if responders is not None else (issuer, *answer.certificates[:MAX_CERTIFICATES]):
-        if not _is_named(signer, answer):
-            continue
-        flaw = "" if signer is issuer else _certificate_flaw(signer, now)
-        if not flaw and signer is not issuer and responders is None:
-            flaw = _delegate_flaw(signer, issuer)
-        if not flaw:
-            if _is_signed_by(signer, answer):
+    if responders is None:
+        flaw = "an answer of nobody the issuer has appointed"
+        candidates = [issuer, *(one for one in answer.certificates[:MAX_CERTIFICATES] if one != issuer)]
+    else:
+        flaw = "an answer of another responder"
+        candidates = list(responders)
+    for signer in candidates:
+        if _is_named(signer, answer):
+            flaw = _signer_flaw(signer, issuer, now, is_configured=responders is not None)
+            if not flaw and _is_signed_by(signer, answer):
                 return
-            flaw = "an answer whose signature does not hold"
+            flaw = flaw or "an answer whose signature does not hold"
     raise AnswerError(flaw)
 
 
@@ -103,24 +102,22 @@ def _is_named(signer: "Certificate", answer: "OCSPResponse") -> bool:
     return answer.responder_key_hash == SubjectKeyIdentifier.from_public_key(signer.public_key()).digest
 
 
-def _certificate_flaw(signer: "Certificate", now: float) -> str:
-    if not signer.not_valid_before_utc.timestamp() <= now <= signer.not_valid_after_utc.timestamp():
-        return "the responder's certificate has expired or is not valid yet"
-    return ""
-
-
-def _delegate_flaw(signer: "Certificate", issuer: "Certificate") -> str:
-    """Why this is nobody whom the issuer has appointed (RFC 6960 section 4.2.2.2); empty if it is."""
+def _signer_flaw(signer: "Certificate", issuer: "Certificate", now: float, *, is_configured: bool) -> str:
+    """Why this is nobody to answer for the issuer (RFC 6960 section 4.2.2.2); empty if it is."""
     from cryptography import x509
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
+    if signer is issuer:
+        return ""
+    if not signer.not_valid_before_utc.timestamp() <= now <= signer.not_valid_after_utc.timestamp():
+        return "the responder's certificate has expired or is not valid yet"
+    if is_configured:
+        return ""
     try:
         signer.verify_directly_issued_by(issuer)
     except Exception:
+        # InvalidSignature, ValueError, UnsupportedAlgorithm (SHA-1 too), TypeError: all of them say no.
         return "the responder's certificate was not issued by the issuer itself"
-    hash_algorithm = signer.signature_hash_algorithm
-    if hash_algorithm is not None and hash_algorithm.name not in STRONG_HASHES:
-        return f"the responder's certificate is signed with {hash_algorithm.name}"
     purposes = extension_of(signer, x509.ExtendedKeyUsage)
     if purposes is None or ExtendedKeyUsageOID.OCSP_SIGNING not in purposes:
         return "the responder's certificate is not for signing answers (OCSPSigning)"
