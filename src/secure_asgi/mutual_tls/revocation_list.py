@@ -26,8 +26,9 @@ LEEWAY = 60.0
 
 _PEM_HEAD = b"-----BEGIN X509 CRL-----"
 _PEM_FOOT = b"-----END X509 CRL-----"
-_PIECE = 256 * 1024
+_PIECE = 64 * 1024
 _ENTRIES_AT_A_TIME = 256
+_SHELVES = 251  # a prime, for serial numbers that all end alike
 _MAX_ISSUERS = 64
 _SEQUENCE = 0x30
 
@@ -99,7 +100,7 @@ def status(
     """
     covering = [one for one in lists if one.covers(certificate)]
     serial = certificate.serial_number
-    if any(serial in one.serials for one in covering):
+    if any(one.names(serial) for one in covering):
         raise CertificateError(Reason.CERTIFICATE_REVOKED, f"serial {serial:x} of {_shown(issuer)}")
     until = max((one.next_update for one in covering), default=0.0)
     if now < until:
@@ -124,13 +125,13 @@ class RevocationList:
         "_hash",
         "_key_id",
         "_padding",
+        "_serials",
         "_signature",
         "_signed",
         "issuer",
         "next_update",
         "order",
         "scope",
-        "serials",
         "this_update",
     )
 
@@ -157,7 +158,11 @@ class RevocationList:
         self._signature = crl.signature
         self._padding = crl.signature_algorithm_parameters
         self._hash, self._signed = _digested(der, crl.signature_hash_algorithm)
-        self.serials = _read_serials(crl)
+        self._serials = _read_serials(crl)
+
+    def names(self, serial: int) -> bool:
+        """The certificate with that serial number is revoked. A look-up, however long the list."""
+        return serial in self._serials[serial % _SHELVES]
 
     def must_have_begun(self, now: float) -> None:
         """Raises ``ValueError`` for a list from the future: as the newest it would displace the one in force."""
@@ -230,13 +235,14 @@ def read_ders(data: bytes, *, at_most: int) -> list[bytes]:
 
 
 def _decode(text: bytes) -> bytes:
-    """base64, piece by piece: megabytes in one call would hold every other thread up."""
+    """base64, piece by piece, between which other threads run: megabytes in one call would hold them all up."""
     pieces, rest = [], b""
     for at in range(0, len(text), _PIECE):
         rest += text[at : at + _PIECE].translate(None, b" \t\r\n")
         whole = len(rest) & ~3
         pieces.append(a2b_base64(rest[:whole], strict_mode=True))
         rest = rest[whole:]
+        time.sleep(0)
     if rest:
         raise ValueError("a PEM revocation list that is not base64")
     return b"".join(pieces)
@@ -285,17 +291,21 @@ def _checked(scope: "IssuingDistributionPoint") -> "IssuingDistributionPoint":
     return scope
 
 
-def _read_serials(crl: "CertificateRevocationList") -> set[int]:
-    """The serial numbers on the list. Raises ``ValueError`` where an entry means something else than "revoked"."""
-    serials = set()
+def _read_serials(crl: "CertificateRevocationList") -> tuple[set[int], ...]:
+    """The serial numbers on the list. Raises ``ValueError`` where an entry means something else than "revoked".
+
+    On shelves, because one large set would now and then be moved to a larger place, all at once.
+    """
+    shelves: tuple[set[int], ...] = tuple(set() for _ in range(_SHELVES))
     for count, entry in enumerate(crl):
         if not count % _ENTRIES_AT_A_TIME:
             # Lets other threads run: holding on for the 5 ms that Python allows would show in every request.
             time.sleep(0)
         for extension in entry.extensions:
             _check_entry(extension)
-        serials.add(entry.serial_number)
-    return serials
+        serial = entry.serial_number
+        shelves[serial % _SHELVES].add(serial)
+    return shelves
 
 
 def _check_entry(extension: Any) -> None:
