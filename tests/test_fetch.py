@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from secure_asgi._fetch import Fetcher, FetchError, Posted, is_web_url, without_query
+from secure_asgi._fetch import Fetcher, FetchError, Posted, is_web_url, without_secrets
 
 from .web import Web
 
@@ -108,4 +108,5 @@ def test_what_may_be_fetched_at_all(url, expected):
 
 
 def test_a_url_for_the_log():
-    assert without_query("https://store.example/ca.crl?sig=secret") == "https://store.example/ca.crl"
+    for secret in ("me:secret@", ""), ("", "?sig=secret"), ("", "#secret"), ("a@secret@", "?b=secret@#secret"):
+        assert without_secrets("https://{}[::1/ca.crl{}".format(*secret)) == "https://[::1/ca.crl"

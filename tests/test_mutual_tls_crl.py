@@ -773,6 +773,8 @@ def test_a_line_is_repeated_after_an_hour_or_when_it_is_news(caplog):
     teller.forget()
     teller.warn("a")
     assert told(caplog) == ["a"] * 3
+    teller.warn("one\nline")
+    assert told(caplog)[-1] == r"'one\nline'"
     for number in range(2 * background.MAX_TOLD):
         teller.warn(str(number))
     assert len(teller._told) <= background.MAX_TOLD
@@ -912,7 +914,7 @@ def test_when_a_url_is_asked_again(left, least, most, web):
 def test_the_key_to_a_bucket_stays_out_of_the_log(web, caplog):
     reason_of(judge, leaf_lists(f"{web.url}/none.crl?sig=secret"))
     with pytest.raises(ConfigurationError) as error:
-        CRLs("ftp://crl.example/?sig=secret")
+        CRLs("http://me:secret@[::1/?sig=secret")
     assert "secret" not in " ".join((*told(caplog), str(error.value)))
 
 

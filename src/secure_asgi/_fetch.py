@@ -5,6 +5,7 @@ Bounded in time as a whole (a dripping server is cut off), in bytes as they arri
 """
 
 import asyncio
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -143,9 +144,9 @@ def is_web_url(url: str) -> bool:
     return parts.scheme in ("http", "https")
 
 
-def without_query(url: str) -> str:
-    """For the log: a query may hold the key to a storage bucket."""
-    return urlsplit(url)._replace(query="").geturl()
+def without_secrets(url: str) -> str:
+    """For the log, and for errors: a query may hold the key to a storage bucket, and what is before an @ a password."""
+    return re.sub("//[^/]*@", "//", url.partition("?")[0].partition("#")[0])
 
 
 def _load_httpx() -> Any:

@@ -123,7 +123,7 @@ class Errands:
 
 
 class Teller:
-    """Warns in the log, and does not repeat itself within the hour."""
+    """Warns in the log, in one line each time, and does not repeat itself within the hour."""
 
     __slots__ = ("_clock", "_told")
 
@@ -132,6 +132,8 @@ class Teller:
         self._told: dict[str, float] = {}
 
     def warn(self, text: str) -> None:
+        if not text.isprintable():
+            text = ascii(text)  # names and errors come from outside
         now = self._clock()
         told = self._told.get(text)
         if told is not None and now < told + REMIND_EVERY:

@@ -19,7 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from .._fetch import Fetcher, is_web_url, without_query
+from .._fetch import Fetcher, is_web_url, without_secrets
 from .._files import StrPath, WatchedFiles
 from ..denial import Reason
 from ..errors import CertificateError, ConfigurationError
@@ -119,7 +119,7 @@ class CRLs:
         if isinstance(given, str) and "://" in given:
             if not is_web_url(given):
                 raise ConfigurationError(
-                    f"a CRL is at an http or https URL without user name and fragment, got {without_query(given)!r}"
+                    f"a CRL is at an http or https URL without user name and fragment, got {without_secrets(given)!r}"
                 )
             if not fetchers:
                 fetchers.append(Fetcher(timeout=self._timeout))
@@ -315,7 +315,7 @@ class _File(_Source):
 
 class _URL(_Source):
     def __init__(self, url: str, fetcher: Fetcher, refresh: float, max_bytes: int, teller: Teller) -> None:
-        super().__init__(without_query(url), max_bytes, teller)
+        super().__init__(without_secrets(url), max_bytes, teller)
         self._url = url
         self._fetcher = fetcher
         self._refresh = refresh

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import quote
 
 from .._cache import TwoGenerations
-from .._fetch import Fetcher, Posted, is_web_url, without_query
+from .._fetch import Fetcher, Posted, is_web_url, without_secrets
 from .._files import StrPath, WatchedFiles
 from ..denial import Reason
 from ..errors import CertificateError, ConfigurationError
@@ -78,7 +78,7 @@ class OCSP:
         max_age: float = 600.0,
     ) -> None:
         if not isinstance(url, str) or not is_web_url(url):
-            got = without_query(url) if isinstance(url, str) else url
+            got = without_secrets(url) if isinstance(url, str) else url
             raise ConfigurationError(
                 f"OCSP() takes the http or https URL of the responder, without user name and fragment, got {got!r}"
             )
@@ -191,7 +191,7 @@ class OCSP:
 
     def _no_answer(self, before: Answer | None, why: str, now: float) -> Answer:
         """What to go by meanwhile: what is known while it holds, and what was revoked stays so."""
-        self._teller.warn(f"OCSP: {without_query(self._url)}: {why}")
+        self._teller.warn(f"OCSP: {without_secrets(self._url)}: {why}")
         if before is not None and now < before.until:
             return replace(before, ask_again=now + RETRY_AFTER)
         if before is not None and before.verdict == "revoked":
