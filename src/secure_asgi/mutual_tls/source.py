@@ -15,10 +15,20 @@ from .certificate import MAX_CERTIFICATES, Given
 
 
 class CertificateSource(Protocol):
-    """What ``source=`` is: ``way_out`` is logged, once, where the deployment lacks what it takes to read one."""
+    """What ``source=`` is.
 
-    needs_trust_anchors: bool
-    way_out: str
+    ``field_names`` are the request fields it reads, lower-case: none of them reaches the application. ``way_out`` is
+    logged, once, where the deployment lacks what it takes to read a certificate.
+    """
+
+    @property
+    def needs_trust_anchors(self) -> bool: ...
+
+    @property
+    def field_names(self) -> tuple[bytes, ...]: ...
+
+    @property
+    def way_out(self) -> str: ...
 
     def read(self, exchange: Exchange, scope: Scope) -> tuple[Given, ...]:
         """The certificates, leaf first; empty if the client sent none. Raises ``CertificateError``, nothing else."""
@@ -33,6 +43,7 @@ class TLSExtension:
     """
 
     needs_trust_anchors = False
+    field_names: tuple[bytes, ...] = ()
 
     way_out = (
         "mutual_tls refuses every request, because this server tells applications nothing about TLS (ASGI TLS "
