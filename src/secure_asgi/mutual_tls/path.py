@@ -237,10 +237,9 @@ def _check_effort(leaf: "Certificate", intermediates: "list[Certificate]", ancho
     if tries > MAX_TRIES:
         raise CertificateError(Reason.CERTIFICATE_UNTRUSTED, f"too many ways through the intermediates: {tries}")
     constraints = anchors.most_constraints + sum(map(_constraints_in, intermediates))
-    if constraints:
-        checks = constraints * sum(map(_names_in, path)) * max(tries, 1)
-        if checks > MAX_NAME_CHECKS:
-            raise CertificateError(Reason.CERTIFICATE_UNTRUSTED, f"too many names for the name constraints: {checks}")
+    checks = constraints * sum(map(_names_in, path)) * max(tries, 1)
+    if checks > MAX_NAME_CHECKS:
+        raise CertificateError(Reason.CERTIFICATE_UNTRUSTED, f"too many names for the name constraints: {checks}")
 
 
 def _walk(

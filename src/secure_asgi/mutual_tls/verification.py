@@ -33,9 +33,9 @@ def verify_certificate(
 
     Certificates are DER bytes or ``x509.Certificate``; ``intermediates`` in any order. A ``trust_anchors`` entry need
     not be self-signed. Without ``crls`` (DER or PEM bytes, or read) revocation is not checked; with any, they must show
-    of the leaf and of every intermediate that it is not revoked. ``at`` is the moment that counts, aware, by default now. ``max_depth`` intermediates at most may stand between the
-    leaf and the anchor. ``require_client_eku=False`` accepts a leaf without extended key usage; one that has it must
-    name clientAuth all the same.
+    of the leaf and of every intermediate that it is not revoked. ``at`` is the moment that counts, aware, by default
+    now. ``max_depth`` intermediates at most may stand between the leaf and the anchor. ``require_client_eku=False``
+    accepts a leaf without extended key usage; one that has it must name clientAuth all the same.
 
     A leaf without alternative names passes: whom it names is another question, asked where the identity is needed.
 
