@@ -93,7 +93,7 @@ def verify_path(
             return _walk(leaf, usable, anchors, now, max_depth)
         except Exception:
             # The path that was meant, if there was one, may have led through a certificate that was left out.
-            wanted = {raw_names(one)[0] for one in (leaf, *intermediates)}
+            wanted = {issuer for issuer, its in map(raw_names, (leaf, *intermediates)) if issuer != its}
             for one, fault in faults.items():
                 if fault is not None and raw_names(one)[1] in wanted:
                     raise _refusal(one, fault) from None
