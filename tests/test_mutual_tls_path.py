@@ -104,6 +104,11 @@ GOOD = {
         ISSUING,
     ),
     "with an authority of the same name and another key": (leaf(), STRANGER),
+    "with the name of its authority, which has two certificates": (
+        make("Issuing", ISSUING, key=new_key("a client's")),
+        ISSUING,
+        authority("Issuing", OTHER, key=ISSUING.key),
+    ),
     "without alternative names": (leaf(names=()),),
     "without alternative names, a common name only": (make("client.example", ROOT, names=()),),
     "critical alternative names": (leaf(names_are_critical=True),),
@@ -260,6 +265,11 @@ REFUSED = {
         authority("Below", ISSUING),
         EXPIRED,
     ),
+    "of another authority, with an expired one of somebody else": (
+        Reason.CERTIFICATE_UNTRUSTED,
+        leaf(OTHER),
+        authority("Old", not_before=NOW - 9 * DAY, not_after=NOW - DAY),
+    ),
     # Keys
     "RSA, 1024 bits": (Reason.CERTIFICATE_KEY_WEAK, leaf(key=new_key("rsa-1024"))),
     "RSA, 2047 bits": (Reason.CERTIFICATE_KEY_WEAK, leaf(key=rsa_of(2047))),
@@ -279,6 +289,12 @@ REFUSED = {
     "for no purpose that it names": (Reason.CERTIFICATE_PURPOSE_WRONG, leaf(purposes=None)),
     "a key usage without signatures": (Reason.CERTIFICATE_PURPOSE_WRONG, leaf(usage="key_agreement")),
     "an authority as client": (Reason.CERTIFICATE_PURPOSE_WRONG, ISSUING),
+    "an authority that is a client too": (
+        Reason.CERTIFICATE_PURPOSE_WRONG,
+        authority(
+            "A", ROOT, usage="digital_signature key_cert_sign", extensions=[(x509.ExtendedKeyUsage([CLIENT]), False)]
+        ),
+    ),
     "the anchor itself as client": (Reason.CERTIFICATE_PURPOSE_WRONG, ROOT),
 }
 
@@ -400,10 +416,10 @@ def test_as_many_ways_as_are_allowed_are_walked():
     assert refused(leaf(ISSUING), ISSUING, *others, authority("Issuing", OTHER, key=ISSUING.key))
 
 
-def bomb(names, constraints, *, loops=False):
+def bomb(names, constraints, *, loops=False, kind=exclude):
     """Names that no constraint excludes, so that each is compared with each."""
-    excluding = exclude(*(f"dns:x{n}.example" for n in range(constraints)))
-    root = authority("Bomb", None if loops else ROOT, extensions=[excluding])
+    constrained = kind(*(f"dns:x{n}.example" for n in range(constraints)))
+    root = authority("Bomb", None if loops else ROOT, extensions=[constrained])
     return leaf(root, names=[f"dns:a{n}.example" for n in range(names)]), root
 
 
@@ -411,7 +427,8 @@ def test_names_times_constraints_are_counted_and_not_compared():
     few, many = 50, MAX_NAME_CHECKS // 50
     for size in ((few, many), (many, few)):
         assert check(*bomb(*size))
-        assert refused(*bomb(size[0] + 1, size[1])).note.startswith("too many names for the name constraints")
+        for kind in (exclude, permit):
+            assert refused(*bomb(size[0] + 1, size[1], kind=kind)).note.startswith("too many names for the name")
 
 
 def test_every_way_to_the_constraints_counts():

@@ -168,6 +168,8 @@ def test_the_generation_grows_with_a_change_and_not_with_a_look(folder):
         clock.advance()
         anchors.look()
         assert anchors.generation == generation
+    clock.advance()
+    assert not anchors._watched.have_changed()
 
 
 BREAK = {
@@ -282,6 +284,8 @@ def test_start_up_reads_the_files_whenever_it_is(folder):
     start(anchors)
     assert anchors.generation == 1
     file.write_bytes(OTHER.pem)
+    anchors.look()
+    assert anchors.generation == 1, "no look is due yet"
     start(anchors)
     assert who(anchors) == {"Other"}
 

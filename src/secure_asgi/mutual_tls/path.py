@@ -93,7 +93,7 @@ def verify_path(
             return _walk(leaf, usable, anchors, now, max_depth)
         except Exception:
             # The path that was meant, if there was one, may have led through a certificate that was left out.
-            wanted = {raw_names(one)[0] for one in (leaf, *intermediates)}
+            wanted = {issuer for issuer, its in map(raw_names, (leaf, *intermediates)) if issuer != its}
             for one, fault in faults.items():
                 if fault is not None and raw_names(one)[1] in wanted:
                     raise _refusal(one, fault) from None
@@ -237,10 +237,9 @@ def _check_effort(leaf: "Certificate", intermediates: "list[Certificate]", ancho
     if tries > MAX_TRIES:
         raise CertificateError(Reason.CERTIFICATE_UNTRUSTED, f"too many ways through the intermediates: {tries}")
     constraints = anchors.most_constraints + sum(map(_constraints_in, intermediates))
-    if constraints:
-        checks = constraints * sum(map(_names_in, path)) * max(tries, 1)
-        if checks > MAX_NAME_CHECKS:
-            raise CertificateError(Reason.CERTIFICATE_UNTRUSTED, f"too many names for the name constraints: {checks}")
+    checks = constraints * sum(map(_names_in, path)) * max(tries, 1)
+    if checks > MAX_NAME_CHECKS:
+        raise CertificateError(Reason.CERTIFICATE_UNTRUSTED, f"too many names for the name constraints: {checks}")
 
 
 def _walk(

@@ -198,7 +198,7 @@ def _source(given: object) -> _Source:
 
 def _warn_of(certificate: "Certificate") -> None:
     reason = why_no_anchor(certificate)
-    if not reason and certificate.not_valid_after_utc < datetime.now(UTC):
+    if certificate.not_valid_after_utc < datetime.now(UTC):
         reason = f"it expired on {certificate.not_valid_after_utc:%Y-%m-%d}"
     if reason:
         logger.warning("trust anchors: %r vouches for nobody: %s", named(certificate), reason)
