@@ -63,6 +63,3 @@ class CertificateFields:
 
     def _has(self, plain: bytes) -> bool:
         return plain.startswith(CERTIFICATE_FIELDS) or plain in self._names
-
-
-strip_certificate_fields = CertificateFields().strip

@@ -11,7 +11,7 @@ from ..denial import Denial, Reason
 from ..errors import CertificateError, ConfigurationError
 from ..exchange import Exchange, Principal
 from ..flow import Layer
-from .fields import strip_certificate_fields
+from .fields import CertificateFields
 from .identity import Identity, identity_of
 from .names import NameRules
 from .source import CertificateSource, TLSExtension, is_resumed
@@ -94,6 +94,7 @@ class MutualTLSMiddleware(Layer):
         if revocation is not None and (not hasattr(revocation, "check") or isinstance(revocation, type)):
             raise ConfigurationError(f"revocation= is CRLs(...) or OCSP(...), got {revocation!r}")
         self._source = source
+        self._fields = CertificateFields(source.field_names)
         self._is_required = required
         self._has_anchors = trust_anchors is not None
         own_name, self._identity = identity_of(identity)
@@ -126,11 +127,11 @@ class MutualTLSMiddleware(Layer):
                 self._tell(self._source.way_out)
             return _denial(refused.reason, refused.note)
         finally:
-            strip_certificate_fields(exchange, scope)
+            self._fields.strip(exchange, scope)
             self._set_a_user(scope)
 
     def on_exempt(self, exchange: Exchange, scope: Scope) -> None:
-        strip_certificate_fields(exchange, scope)
+        self._fields.strip(exchange, scope)
         self._set_a_user(scope)
 
     async def on_startup(self, scope: Scope) -> None:

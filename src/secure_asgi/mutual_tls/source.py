@@ -15,8 +15,12 @@ from .certificate import MAX_CERTIFICATES, Given
 
 
 class CertificateSource(Protocol):
-    """What ``source=`` is: ``way_out`` is logged, once, where the deployment lacks what it takes to read one."""
+    """What ``source=`` is: ``way_out`` is logged, once, where the deployment lacks what it takes to read one.
 
+    ``field_names`` are the request fields that it reads, lower-case: none of them reaches the application.
+    """
+
+    field_names: tuple[bytes, ...]
     needs_trust_anchors: bool
     way_out: str
 
@@ -32,6 +36,7 @@ class TLSExtension:
     no chain. ``client_cert_name`` alone proves nothing and is not read.
     """
 
+    field_names: tuple[bytes, ...] = ()
     needs_trust_anchors = False
 
     way_out = (
