@@ -648,7 +648,8 @@ def test_websockets():
 def test_what_cannot_be_read_is_said_why_in_the_record_only():
     for given, note in (
         ((PEM,) * 11, "more than 10 certificates"),
-        (("x" * 65_537,), "more than 65536 bytes"),
+        (("x" * 65_537,), "more than 65536 bytes of certificates"),
+        ((b"0" * 16_385,), "more than 16384 bytes of one"),
         ((b"",), "ValueError"),
     ):
         with pytest.raises(CertificateError, match=note) as refused:

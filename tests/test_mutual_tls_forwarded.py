@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from secure_asgi import ConfigurationError, Reason, TrustedProxyMiddleware
+from secure_asgi import ConfigurationError, MutualTLSMiddleware, Reason, TrustedProxyMiddleware
 from secure_asgi._pins import Pin
 from secure_asgi.errors import CertificateError
 from secure_asgi.exchange import NO_ADDRESS, Exchange
@@ -16,6 +16,7 @@ from secure_asgi.mutual_tls.fields import CertificateFields
 from secure_asgi.mutual_tls.forwarded import ForwardedCertificate, ProxyCertificate, ProxySecret, trust
 from secure_asgi.mutual_tls.forwarded.presets import PRESETS
 from secure_asgi.mutual_tls.forwarded.source import MAX_KNOWN, MAX_KNOWN_SIZE
+from tests.asgi import hello, http
 from tests.forwarded import AUTHORITY, DER, ESCAPED, OUR_PROXY, SECRET, lines, read, read_from_our_proxy, scope_with
 
 GOOD = {"x-ssl-client-cert": ESCAPED, "x-ssl-client-verify": "SUCCESS"}
@@ -367,6 +368,21 @@ def test_whatever_comes_only_one_exception_leaves(preset, data):
 
 
 # --- what the application does not see -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"exempt": "/"}, {"mode": "shadow"}, {"required": False}], ids=str)
+@pytest.mark.parametrize("fields", [GOOD, {"x-ssl-client-verify": "NONE"}, {"X_Proxy_Secret": SECRET}], ids=list)
+def test_the_middleware_keeps_the_proxys_secret_to_itself(options, fields):
+    seen = []
+
+    async def watched(scope, receive, send):
+        seen.extend(name for name, _ in scope["headers"])
+        await hello(scope, receive, send)
+
+    app = MutualTLSMiddleware(watched, source=nginx(), **options)
+    http(app, headers=fields | {"x-proxy-secret": SECRET})
+    assert seen in ([], [b"host"])
+    assert seen or not options
 
 
 def test_none_of_the_fields_read_reaches_the_application():

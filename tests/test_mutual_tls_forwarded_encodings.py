@@ -96,7 +96,7 @@ REFUSED = {
     "HAProxy's chain, cut off": ("base64_concatenated", b64encode(DER + ISSUING_DER[:-1])),
     "HAProxy's chain, a byte after": ("base64_concatenated", b64encode(DER + b"\x30")),
     "HAProxy's chain, a length that never ends": ("base64_concatenated", b64encode(b"\x30\xff" + b"\xff" * 40)),
-    "HAProxy's chain, a length of BER": ("base64_concatenated", b64encode(b"\x30\x80" + b"\x00" * 200)),
+    "HAProxy's chain, a length of BER": ("base64_concatenated", b64encode(b"\x30\x80" + b"\x00" * 128)),
     "HAProxy's chain, too many": ("base64_concatenated", b64encode(b"\x30\x00" * MANY)),
     "PEM, two where one belongs": ("pem", PEM + ISSUING_PEM),
     "PEM with a text before": ("pem", "x" + PEM),

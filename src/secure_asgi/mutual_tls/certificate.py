@@ -19,6 +19,10 @@ Given = str | bytes
 
 MAX_CERTIFICATES = 10
 MAX_SIZE = 64 * 1024
+"""Characters or bytes of all of them together."""
+
+MAX_CERTIFICATE_SIZE = 16 * 1024
+"""Bytes of one (MTLS-5): thousands of names in it would take the event loop longer than a request may."""
 
 _PEM_HEAD = "-----BEGIN CERTIFICATE-----"
 _PEM_FOOT = "-----END CERTIFICATE-----"
@@ -29,8 +33,8 @@ def read_certificates(given: tuple[Given, ...]) -> PeerCertificate:
 
     DNS names, and the domains of e-mail addresses, are in lower case: RFC 5280 section 7 compares them without.
 
-    Raises ``CertificateError(Reason.CERTIFICATE_MALFORMED)`` for more than 10 certificates or 64 KiB, and for anything
-    that does not read as a certificate.
+    Raises ``CertificateError(Reason.CERTIFICATE_MALFORMED)`` for more than 10 certificates, 64 KiB, or 16 KiB of one,
+    and for anything that does not read as a certificate.
     """
     try:
         _check_size(given)
@@ -48,9 +52,13 @@ def _check_size(given: tuple[Given, ...]) -> None:
 
 
 def _der(given: Given) -> bytes:
-    if isinstance(given, bytes):
-        return given
-    text = given.strip()
+    der = given if isinstance(given, bytes) else _decoded(given.strip())
+    if len(der) > MAX_CERTIFICATE_SIZE:
+        raise ValueError(f"more than {MAX_CERTIFICATE_SIZE} bytes of one certificate")
+    return der
+
+
+def _decoded(text: str) -> bytes:
     if not (text.startswith(_PEM_HEAD) and text.endswith(_PEM_FOOT)):
         raise ValueError("not one PEM certificate")
     return b64decode("".join(text[len(_PEM_HEAD) : -len(_PEM_FOOT)].split()), validate=True)

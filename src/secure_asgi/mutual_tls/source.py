@@ -42,8 +42,8 @@ class TLSExtension:
     no chain. ``client_cert_name`` alone proves nothing and is not read.
     """
 
-    needs_trust_anchors = False
     field_names: tuple[bytes, ...] = ()
+    needs_trust_anchors = False
 
     way_out = (
         "mutual_tls refuses every request, because this server tells applications nothing about TLS (ASGI TLS "

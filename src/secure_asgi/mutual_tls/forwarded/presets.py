@@ -122,6 +122,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 placeholders=(b":{http.request.tls.client.certificate_der_base64}:", b"::"),
             ),
             renamable=True,
+            # Of its modes, "request" and "require" verify nothing, and what is forwarded looks the same.
+            needs_trust_anchors=True,
         ),
         "envoy_xfcc": Preset(certificate=Certificate("x-forwarded-client-cert", xfcc_text, max_size=LONG)),
         "envoy_xfcc_json": Preset(certificate=Certificate("x-forwarded-client-cert", xfcc_json, max_size=LONG)),

@@ -65,7 +65,8 @@ class ProxyCertificate:
     way_out = (
         "mutual_tls refuses every request, because this server tells applications nothing about TLS (ASGI TLS "
         'extension), so that no proxy can be known by its certificate: run uvicorn with http="secure_asgi.servers.'
-        'uvicorn:AutoProtocol", or let the proxy prove itself with ProxySecret(...)'
+        'uvicorn:AutoProtocol", or hypercorn through secure_asgi.servers.hypercorn, or let the proxy prove itself with '
+        "ProxySecret(...)"
     )
 
     def __init__(self, pins: str | Pin | Iterable[str | Pin], *, insecure_single_pin: bool = False) -> None:
@@ -160,9 +161,10 @@ class ProxyPeers:
     field = b""
     way_out = (
         "mutual_tls refuses every request, because this server does not tell who is at the other end of the socket, so "
-        'that no proxy can be known by its address: run uvicorn with http="secure_asgi.servers.uvicorn:AutoProtocol" '
-        "(without such a hook: insecure_scope_client=True, and on uvicorn --no-proxy-headers too), or let the proxy "
-        "prove itself with ProxySecret(...)"
+        'that no proxy can be known by its address: run uvicorn with http="secure_asgi.servers.uvicorn:AutoProtocol", '
+        "or hypercorn through secure_asgi.servers.hypercorn (where a server has no such hook: "
+        "insecure_scope_client=True, and on uvicorn --no-proxy-headers too), or let the proxy prove itself with "
+        "ProxySecret(...)"
     )
 
     def __init__(self, networks: Iterable[str], *, trusts_scope_client: bool) -> None:
