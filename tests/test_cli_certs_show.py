@@ -22,7 +22,7 @@ from secure_asgi.testing.certificates import CertificateAuthority
 from secure_asgi.tls import server_context
 
 from .endpoints import ANSWER, saying, serving, silent, tls
-from .test_servers_uvicorn import running
+from .serving import uvicorn_serving
 
 AUTHORITY = CertificateAuthority("Test CA")
 ISSUING = AUTHORITY.subordinate("Issuing CA")
@@ -125,7 +125,7 @@ def with_hsts():
 
 def test_a_modern_uvicorn_meets_modern(files, capsys):
     """TLS-1, TLS-3, TLS-4: all of our own parts together."""
-    with running(with_hsts(), ssl_context_factory=lambda config, default: context(files)) as port:
+    with uvicorn_serving(with_hsts(), tls=context(files)) as port:
         status, told = ask(capsys, port, files=files)
     assert (status, told["meets_profile"], told["grade"], wrong(told)) == (0, True, "modern", set())
     assert told["versions"] == {"TLSv1.3": True, "TLSv1.2": False, "TLSv1.1": False, "TLSv1": False, "SSLv3": False}
@@ -151,7 +151,7 @@ def test_a_modern_uvicorn_meets_modern(files, capsys):
 def test_an_intermediate_server_meets_intermediate_and_not_modern(files, capsys):
     """TLS-2, TLS-4. And its TLS 1.2 sessions are resumed, which Python cannot prevent."""
     made = server_context(files / "server.pem", files / "server.key", profile="intermediate")
-    with running(with_hsts(), ssl_context_factory=lambda config, default: made) as port:
+    with uvicorn_serving(with_hsts(), tls=made) as port:
         status, told = ask(capsys, port, "--profile", "intermediate", files=files)
         assert (status, told["grade"], wrong(told)) == (0, "intermediate", set())
         assert told["resumption"] == {"TLSv1.3": False, "TLSv1.2": True}

@@ -177,3 +177,43 @@ def test_what_is_no_name_is_said_so(names):
 def test_unknown_usage():
     with pytest.raises(ConfigurationError, match="usage="):
         issue_certificate("dns:a.example", usage="peer")
+
+
+def test_revoked_certificates_are_refused_in_a_strict_handshake(tmp_path):
+    """REV-5: OpenSSL takes the lists, and both authorities' are asked for."""
+    issuer = AUTHORITY.subordinate()
+    server = context("server", issuer.issue("dns:localhost", usage="server"), tmp_path)
+    server.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
+    good, revoked = issuer.issue("dns:good.example"), issuer.issue("dns:revoked.example")
+    issuer.revoke(revoked)
+    (tmp_path / "lists.pem").write_bytes(issuer.revocation_list() + AUTHORITY.revocation_list())
+    server.load_verify_locations(tmp_path / "lists.pem")
+    shake(server, context("client", good, tmp_path))
+    with pytest.raises(ssl.SSLCertVerificationError, match="certificate revoked"):
+        shake(server, context("client", revoked, tmp_path))
+
+
+def test_revocation_lists_are_numbered_and_run_out_when_told():
+    authority = CertificateAuthority()
+    issuer = authority.subordinate()
+    authority.revoke(issuer)
+    authority.revoke(issuer)
+    lists = [
+        x509.load_pem_x509_crl(pem)
+        for pem in (
+            authority.revocation_list(),
+            authority.revocation_list(),
+            authority.revocation_list(number=7),
+            authority.revocation_list(next_update=NOW - timedelta(days=1)),
+        )
+    ]
+    numbers = [one.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number for one in lists]
+    assert numbers == [1, 2, 7, 8]
+    assert all(len(one) == 1 for one in lists)
+    assert lists[0].next_update_utc - lists[0].last_update_utc == timedelta(days=7)
+    assert lists[3].last_update_utc < lists[3].next_update_utc < NOW
+
+
+def test_only_the_issuer_revokes():
+    with pytest.raises(ConfigurationError, match="by the authority that issued it"):
+        AUTHORITY.revoke(AUTHORITY.subordinate().issue("dns:a.example"))

@@ -35,8 +35,14 @@ _HOME = {
     "Layer": "flow",
     "HSTSMiddleware": "hsts",
     "HTTPSRedirectMiddleware": "https_redirect",
+    "CRLs": "mutual_tls",
+    "ForwardedCertificate": "mutual_tls",
     "MutualTLSMiddleware": "mutual_tls",
+    "OCSP": "mutual_tls",
+    "ProxyCertificate": "mutual_tls",
+    "ProxySecret": "mutual_tls",
     "TLSExtension": "mutual_tls",
+    "verify_certificate": "mutual_tls",
     "PinMismatch": "pinning",
     "PinnedTransport": "pinning",
     "RateLimitMiddleware": "rate_limit",
@@ -101,8 +107,14 @@ if TYPE_CHECKING:
     from .flow import Layer as Layer
     from .hsts import HSTSMiddleware as HSTSMiddleware
     from .https_redirect import HTTPSRedirectMiddleware as HTTPSRedirectMiddleware
+    from .mutual_tls import OCSP as OCSP
+    from .mutual_tls import CRLs as CRLs
+    from .mutual_tls import ForwardedCertificate as ForwardedCertificate
     from .mutual_tls import MutualTLSMiddleware as MutualTLSMiddleware
+    from .mutual_tls import ProxyCertificate as ProxyCertificate
+    from .mutual_tls import ProxySecret as ProxySecret
     from .mutual_tls import TLSExtension as TLSExtension
+    from .mutual_tls import verify_certificate as verify_certificate
     from .pinning import PinMismatch as PinMismatch
     from .pinning import PinnedTransport as PinnedTransport
     from .rate_limit import RateLimitMiddleware as RateLimitMiddleware

@@ -9,6 +9,7 @@ from ..denial import Reason
 from ..errors import CertificateError
 from ..exchange import PeerCertificate
 from .names import lower_domain
+from .spiffe import is_spiffe_id, names_a_workload
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate, Name
@@ -74,7 +75,7 @@ def _read(ders: tuple[bytes, ...]) -> PeerCertificate:
         chain=ders[1:],
         attributes=_attributes(leaf.subject),
         spki_pin=spki_pin(leaf),
-        spiffe_id=uris[0] if len(uris) == 1 and uris[0].startswith("spiffe://") else None,
+        spiffe_id=_spiffe_id(uris),
     )
 
 
@@ -84,6 +85,11 @@ def _attributes(name: "Name") -> tuple[tuple[str, str], ...]:
 
 def _text(value: str | bytes) -> str:
     return value if isinstance(value, str) else f"#{value.hex()}"
+
+
+def _spiffe_id(uris: tuple[str, ...]) -> str | None:
+    is_one = len(uris) == 1 and is_spiffe_id(uris[0]) and names_a_workload(uris[0])
+    return uris[0] if is_one else None
 
 
 def _alternative_names(leaf: "Certificate") -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:

@@ -14,6 +14,7 @@ from ..flow import Layer
 from .fields import CertificateFields
 from .identity import Identity, identity_of
 from .names import NameRules
+from .path import MAX_DEPTH
 from .source import CertificateSource, TLSExtension, is_resumed
 from .trust import Anchors, TrustAnchors
 from .verdict import Admitted, Judge, Refused, Revocation, Verdict, describe
@@ -40,8 +41,10 @@ class MutualTLSMiddleware(Layer):
     ``trust_anchors``, a PEM file of authorities (or several, or certificates; or one bundle per SPIFFE trust domain in
     a mapping), has the path verified in this process, now and not at the handshake (RFC 5280 section 6): needed for
     resumed sessions, that is with TLS 1.2, and for proxies that forward what they have not verified. Replaced files are
-    read again. ``revocation``, ``CRLs(...)`` or ``OCSP(...)``, needs it. ``pins`` names public keys, ``"sha256/..."``,
-    of which the leaf's or a verified authority's must be one; two at least, or ``insecure_single_pin=True``.
+    read again. ``max_depth`` intermediates at most may stand in the path; ``require_client_eku=False`` accepts a leaf
+    that says nothing of its purpose. ``revocation``, ``CRLs(...)`` or ``OCSP(...)``, goes with it. ``pins`` name public
+    keys, ``"sha256/..."``: that of the leaf or of a verified authority must be one of them. There are two at least, or
+    ``insecure_single_pin=True``.
 
     ``allow`` names whose certificates are accepted, one rule or several: ``"dns:client.example"``,
     ``"dns:*.clients.example"``, ``"spiffe://example.org/ns/*"``, ``"uri:..."``, ``"email:ops@example.org"``,
@@ -69,6 +72,8 @@ class MutualTLSMiddleware(Layer):
         source: CertificateSource | None = None,
         required: bool = True,
         trust_anchors: Anchors | Mapping[str, Anchors] | None = None,
+        max_depth: int = MAX_DEPTH,
+        require_client_eku: bool = True,
         revocation: Revocation | None = None,
         pins: str | Pin | Iterable[str | Pin] | None = None,
         insecure_single_pin: bool = False,
@@ -93,13 +98,18 @@ class MutualTLSMiddleware(Layer):
             raise ConfigurationError("revocation= goes with trust_anchors=: only in a verified path is an issuer known")
         if revocation is not None and (not hasattr(revocation, "check") or isinstance(revocation, type)):
             raise ConfigurationError(f"revocation= is CRLs(...) or OCSP(...), got {revocation!r}")
+        anchors = None
+        if trust_anchors is not None:
+            anchors = TrustAnchors(trust_anchors, max_depth=max_depth, require_client_eku=require_client_eku)
+        elif max_depth != MAX_DEPTH or not require_client_eku:
+            raise ConfigurationError("max_depth= and require_client_eku= are about trust_anchors=: give those too")
         self._source = source
         self._fields = CertificateFields(source.field_names)
         self._is_required = required
-        self._has_anchors = trust_anchors is not None
+        self._has_anchors = anchors is not None
         own_name, self._identity = identity_of(identity)
         self._judge = Judge(
-            anchors=TrustAnchors(trust_anchors) if trust_anchors is not None else None,
+            anchors=anchors,
             pins=PinSet(pins, option="pins", is_single_ok=insecure_single_pin) if pins is not None else None,
             revocation=revocation,
             rules=NameRules(allow) if allow is not None else None,

@@ -15,14 +15,20 @@ from .certificate import MAX_CERTIFICATES, Given
 
 
 class CertificateSource(Protocol):
-    """What ``source=`` is: ``way_out`` is logged, once, where the deployment lacks what it takes to read one.
+    """What ``source=`` is.
 
-    ``field_names`` are the request fields that it reads, lower-case: none of them reaches the application.
+    ``field_names`` are the request fields it reads, lower-case: none of them reaches the application. ``way_out`` is
+    logged, once, where the deployment lacks what it takes to read a certificate.
     """
 
-    field_names: tuple[bytes, ...]
-    needs_trust_anchors: bool
-    way_out: str
+    @property
+    def needs_trust_anchors(self) -> bool: ...
+
+    @property
+    def field_names(self) -> tuple[bytes, ...]: ...
+
+    @property
+    def way_out(self) -> str: ...
 
     def read(self, exchange: Exchange, scope: Scope) -> tuple[Given, ...]:
         """The certificates, leaf first; empty if the client sent none. Raises ``CertificateError``, nothing else."""
@@ -36,8 +42,8 @@ class TLSExtension:
     no chain. ``client_cert_name`` alone proves nothing and is not read.
     """
 
-    field_names: tuple[bytes, ...] = ()
     needs_trust_anchors = False
+    field_names: tuple[bytes, ...] = ()
 
     way_out = (
         "mutual_tls refuses every request, because this server tells applications nothing about TLS (ASGI TLS "

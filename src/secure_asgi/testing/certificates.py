@@ -2,7 +2,7 @@
 
 Names are written as in ``MutualTLSMiddleware(allow=...)``: ``"dns:client.example"``, ``"uri:spiffe://example.org/a"``,
 ``"email:ops@example.org"``, and ``"ip:127.0.0.1"`` for servers. Nothing here is meant for production: keys are made
-in memory, without protection, and nothing can be revoked.
+in memory, without protection, and what was revoked is forgotten with the authority.
 """
 
 import os
@@ -40,6 +40,7 @@ _NAMES: Mapping[str, Callable[[str], x509.GeneralName]] = {
 _CLOCKS_DIFFER = timedelta(minutes=5)
 _LEAF_LIFETIME = timedelta(days=30)
 _AUTHORITY_LIFETIME = timedelta(days=365)
+_LIST_LIFETIME = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,8 @@ class CertificateAuthority:
             .add_extension(_key_usage(signs_certificates=True), critical=True)
             .sign(issuer_key, SHA256())
         )
+        self._revoked: dict[int, datetime] = {}
+        self._lists = 0
 
     @classmethod
     def load(cls, certfile: str | os.PathLike[str], keyfile: str | os.PathLike[str]) -> "CertificateAuthority":
@@ -168,6 +171,36 @@ class CertificateAuthority:
             _pem(root),
         )
 
+    def revoke(self, issued: "IssuedCertificate | CertificateAuthority") -> None:
+        """Put it on the revocation lists that are made from now on."""
+        certificate = issued.certificate if isinstance(issued, IssuedCertificate) else issued._certificate
+        if certificate.issuer != self._certificate.subject:
+            raise ConfigurationError("a certificate is revoked by the authority that issued it")
+        self._revoked.setdefault(certificate.serial_number, datetime.now(UTC))
+
+    def revocation_list(self, *, next_update: datetime | None = None, number: int | None = None) -> bytes:
+        """What is revoked, as a PEM list (CRL) that is in force from five minutes ago for seven days.
+
+        ``next_update`` (aware) is when the next list is due; one that has passed makes a list that has run out.
+        ``number`` is one more each time, unless given.
+        """
+        self._lists = number if number is not None else self._lists + 1
+        this_update = datetime.now(UTC) - _CLOCKS_DIFFER
+        if next_update is None:
+            next_update = this_update + _LIST_LIFETIME
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._certificate.subject)
+            .last_update(min(this_update, next_update - _CLOCKS_DIFFER))
+            .next_update(next_update)
+            .add_extension(x509.CRLNumber(self._lists), critical=False)
+            .add_extension(_authority_key(self._key.public_key()), critical=False)
+        )
+        for serial, since in self._revoked.items():
+            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(since)
+            builder = builder.add_revoked_certificate(entry.build())
+        return builder.sign(self._key, SHA256()).public_bytes(Encoding.PEM)
+
 
 def issue_certificate(*names: str, authority: CertificateAuthority | None = None, **options: Any) -> IssuedCertificate:
     """One certificate: ``issue_certificate("uri:spiffe://example.org/billing").write("client.pem", "client.key")``.
@@ -203,8 +236,12 @@ def _builder(
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False)  # type: ignore[arg-type]
+        .add_extension(_authority_key(issuer_key), critical=False)
     )
+
+
+def _authority_key(key: Any) -> x509.AuthorityKeyIdentifier:
+    return x509.AuthorityKeyIdentifier.from_issuer_public_key(key)
 
 
 def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
