@@ -42,7 +42,6 @@ class TLSExtension:
     no chain. ``client_cert_name`` alone proves nothing and is not read.
     """
 
-    field_names: tuple[bytes, ...] = ()
     needs_trust_anchors = False
 
     way_out = (
