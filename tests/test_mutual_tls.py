@@ -5,6 +5,7 @@ import itertools
 import logging
 import ssl
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
 import pytest
 from cryptography import x509
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from secure_asgi import ConfigurationError, Principal, Reason
 from secure_asgi.errors import CertificateError
 from secure_asgi.flow import Layer
-from secure_asgi.mutual_tls import MutualTLSMiddleware, TLSExtension
+from secure_asgi.mutual_tls import ForwardedCertificate, MutualTLSMiddleware, ProxySecret, TLSExtension
 from secure_asgi.mutual_tls.certificate import MAX_CERTIFICATES, MAX_SIZE, read_certificates
 from secure_asgi.mutual_tls.fields import CERTIFICATE_FIELDS, _in_every_one
 from secure_asgi.mutual_tls.identity import own_name
@@ -536,6 +537,31 @@ def test_a_resumed_session_proves_nothing_by_itself(caplog):
     assert "give trust_anchors=" in line
     assert http(app, extensions={**resumed, **chain()}).status == 200
     assert http(app, extensions={**resumed, "secure_asgi": {"peer": None}}).status == 200
+
+
+def test_the_session_of_a_proxy_is_another_matter():
+    """It may be resumed, as what it forwards does not rest on that handshake; where none tells of the peer, one line."""
+    source = ForwardedCertificate("nginx", trusted=ProxySecret("x-proxy", "0123456789abcdef"))
+    app = watch(source=source)
+    forwarded = {"x-ssl-client-cert": quote(PEM), "x-ssl-client-verify": "SUCCESS"}
+    resumed = {"tls": {}, "secure_asgi": {"peer": ("192.0.2.1", 5), "resumed": True}}
+    secret = {"x-proxy": "0123456789abcdef"}
+    assert http(app, extensions=resumed, headers=forwarded | secret).status == 200
+    assert app.exchange.principal.subject == "shop.clients.example"
+    assert [name for name, _ in app.scope["headers"]] == [b"host"]
+    assert http(app, extensions=resumed, headers=forwarded).status == 403
+    assert app.verdicts == [("deny", Reason.PROXY_UNTRUSTED)]
+    assert http(app, extensions=resumed, headers=secret).status == 403
+    assert app.verdicts == [("deny", Reason.CERTIFICATE_MISSING)]
+
+
+def test_a_proxy_that_cannot_be_known_is_named_once_with_the_way_out(caplog):
+    source = ForwardedCertificate("rfc9440", trusted="10.0.0.0/8")
+    app = MutualTLSMiddleware(hello, source=source)
+    with caplog.at_level(logging.INFO, "secure_asgi"):
+        for _ in range(2):
+            assert http(app).status == 403
+    assert caplog.messages == [source.way_out]
 
 
 # --- fields that could pass for a certificate ----------------------------------------------------------------------

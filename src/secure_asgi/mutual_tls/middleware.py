@@ -106,7 +106,8 @@ class MutualTLSMiddleware(Layer):
         self._source = source
         self._fields = CertificateFields(source.field_names)
         self._is_required = required
-        self._has_anchors = anchors is not None
+        # Of a proxy's own session nothing follows for the certificate that it forwards.
+        self._needs_handshake = source.rests_on_handshake and anchors is None
         own_name, self._identity = identity_of(identity)
         self._judge = Judge(
             anchors=anchors,
@@ -125,7 +126,7 @@ class MutualTLSMiddleware(Layer):
             given = self._source.read(exchange, scope)
             if not given:
                 return MISSING if self._is_required else None
-            if not self._has_anchors and is_resumed(scope):
+            if self._needs_handshake and is_resumed(scope):
                 self._tell(RESUMED)
                 return _denial(Reason.CERTIFICATE_UNVERIFIED, RESUMED)
             verdict = self._judge.judge(given)

@@ -18,11 +18,15 @@ class CertificateSource(Protocol):
     """What ``source=`` is.
 
     ``field_names`` are the request fields it reads, lower-case: none of them reaches the application. ``way_out`` is
-    logged, once, where the deployment lacks what it takes to read a certificate.
+    logged, once, where the deployment lacks what it takes to read a certificate. ``rests_on_handshake`` says that the
+    certificate was verified in the handshake of this very connection, or not at all.
     """
 
     @property
     def needs_trust_anchors(self) -> bool: ...
+
+    @property
+    def rests_on_handshake(self) -> bool: ...
 
     @property
     def field_names(self) -> tuple[bytes, ...]: ...
@@ -43,6 +47,7 @@ class TLSExtension:
     """
 
     needs_trust_anchors = False
+    rests_on_handshake = True
 
     way_out = (
         "mutual_tls refuses every request, because this server tells applications nothing about TLS (ASGI TLS "
