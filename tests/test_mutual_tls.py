@@ -540,7 +540,7 @@ def test_a_resumed_session_proves_nothing_by_itself(caplog):
 
 
 def test_the_session_of_a_proxy_is_another_matter():
-    """It may be resumed, as what it forwards does not rest on that handshake; where none tells of the peer, one line."""
+    """It may be resumed, as what it forwards does not rest on that handshake."""
     source = ForwardedCertificate("nginx", trusted=ProxySecret("x-proxy", "0123456789abcdef"))
     app = watch(source=source)
     forwarded = {"x-ssl-client-cert": quote(PEM), "x-ssl-client-verify": "SUCCESS"}

@@ -85,8 +85,9 @@ class MutualTLSMiddleware(Layer):
     ) -> None:
         from starlette.authentication import AuthCredentials, UnauthenticatedUser
 
-        source = source if source is not None else TLSExtension()
-        if not hasattr(source, "read") or isinstance(source, type):
+        if source is None:
+            source = TLSExtension()
+        elif not hasattr(source, "read") or isinstance(source, type):
             raise ConfigurationError(f"source= is TLSExtension() or ForwardedCertificate(...), got {source!r}")
         if not isinstance(required, bool):
             raise ConfigurationError(f"required= is True or False, got {required!r}")

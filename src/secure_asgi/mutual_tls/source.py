@@ -48,6 +48,7 @@ class TLSExtension:
 
     needs_trust_anchors = False
     rests_on_handshake = True
+    field_names: tuple[bytes, ...] = ()
 
     way_out = (
         "mutual_tls refuses every request, because this server tells applications nothing about TLS (ASGI TLS "
