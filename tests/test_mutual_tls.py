@@ -113,7 +113,7 @@ EMPTY_NAME = DER.replace(b"\x82\x14shop.clients.example", b"\x82\x00\x81\x12op.c
 OTHER = AUTHORITY.issue("dns:other.example")
 NOW = datetime.now(UTC)
 EXPIRED = AUTHORITY.issue("dns:shop.clients.example", not_after=NOW - timedelta(minutes=1))
-NOT_YET = AUTHORITY.issue("dns:shop.clients.example", not_before=NOW + timedelta(minutes=1))
+NOT_YET = AUTHORITY.issue("dns:shop.clients.example", not_before=NOW + timedelta(days=1))
 
 REFUSED = {
     "no TLS extension": (Reason.TLS_UNKNOWN, None),
@@ -657,6 +657,18 @@ def test_a_server_that_says_nothing_of_tls_is_named_once_with_the_way_out(caplog
     (line,) = caplog.messages
     assert 'http="secure_asgi.servers.uvicorn:AutoProtocol"' in line
     assert "proxy" in line
+
+
+def test_a_server_that_asks_nobody_for_a_certificate_is_named_too(caplog):
+    """Pitfall of every server: authorities given, and no client asked."""
+    unasked = {"tls": {}, "secure_asgi": {"peer": ("192.0.2.1", 5), "asks_for_none": True}}
+    app = MutualTLSMiddleware(hello)
+    with caplog.at_level(logging.INFO, "secure_asgi"):
+        for _ in range(2):
+            assert http(app, extensions=unasked).status == 403
+        assert http(MutualTLSMiddleware(hello, required=False), extensions=unasked).status == 200
+    (line,) = caplog.messages
+    assert 'client_auth="optional"' in line
 
 
 def test_websockets():

@@ -15,7 +15,7 @@ from .fields import CertificateFields
 from .identity import Identity, identity_of
 from .names import NameRules
 from .path import MAX_DEPTH
-from .source import CertificateSource, TLSExtension, is_resumed
+from .source import CertificateSource, TLSExtension, asks_for_none, is_resumed
 from .trust import Anchors, TrustAnchors
 from .verdict import Admitted, Judge, Refused, Revocation, Verdict, describe
 
@@ -25,6 +25,12 @@ DETAIL = "This service requires a TLS client certificate that it accepts."
 
 RESUMED = "a resumed TLS session verifies nobody: give trust_anchors=, so that its certificate is verified here"
 
+
+UNASKED = (
+    "mutual_tls refuses every request, because the server's TLS context asks no client for a certificate: make it with "
+    'server_context(..., client_ca="clients.pem", client_auth="optional"), or set its verify_mode (on the command line '
+    "uvicorn --ssl-cert-reqs 1, hypercorn --verify-mode CERT_OPTIONAL)"
+)
 
 _DECIDED = (Admitted, Refused)
 
@@ -126,7 +132,7 @@ class MutualTLSMiddleware(Layer):
         try:
             given = self._source.read(exchange, scope)
             if not given:
-                return MISSING if self._is_required else None
+                return self._refuse_nobody(scope) if self._is_required else None
             if self._needs_handshake and is_resumed(scope):
                 self._tell(RESUMED)
                 return _denial(Reason.CERTIFICATE_UNVERIFIED, RESUMED)
@@ -151,6 +157,11 @@ class MutualTLSMiddleware(Layer):
 
     async def on_shutdown(self) -> None:
         await self._judge.close()
+
+    def _refuse_nobody(self, scope: Scope) -> Denial:
+        if self._source.rests_on_handshake and asks_for_none(scope):
+            self._tell(UNASKED)
+        return MISSING
 
     def _set_a_user(self, scope: Scope) -> None:
         """Nobody, unless somebody is known: in shadow mode and on exempt paths the application asks for a user too."""
