@@ -34,7 +34,8 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest --quiet
+	$(BIN)/python -m coverage run -m pytest --quiet --numprocesses 2
+	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --skip-covered
 	$(BIN)/python -m coverage report --fail-under 100 --skip-covered \
 		--include '$(subst $(space),$(comma),$(addprefix src/secure_asgi/,$(FLOORS) $(GATES) $(ENVELOPES)))'

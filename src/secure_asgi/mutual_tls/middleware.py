@@ -178,7 +178,7 @@ class MutualTLSMiddleware(Layer):
             return _denial(verdict.reason, verdict.note)
         principal = verdict.principal if self._identity is None else self._identity(verdict.peer)
         if principal is None:
-            return _denial(Reason.CERTIFICATE_NOT_ALLOWED, f"no identity in it: {describe(verdict.peer)}")
+            return _denial(Reason.CERTIFICATE_NOT_ALLOWED, f"{describe(verdict.peer)}: no identity in it")
         if not isinstance(principal, Principal):
             raise TypeError(f"identity= answered with {type(principal).__name__}, not with a Principal or None")
         exchange.principal = principal
