@@ -4,6 +4,13 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from secure_asgi.testing.certificates import CertificateAuthority, IssuedCertificate
+
 
 def client_context(folder: Path, name: str | None = None, **settings) -> ssl.SSLContext:
     """TLS as the named client of a folder of certificates does it, or without one; ``settings`` are attributes."""
@@ -21,11 +28,16 @@ class Connection:
     client: ssl.SSLObject
 
 
-def shake(server_context: ssl.SSLContext, client_context: ssl.SSLContext, hostname: str = "localhost") -> Connection:
+def shake(
+    server_context: ssl.SSLContext,
+    client_context: ssl.SSLContext,
+    hostname: str = "localhost",
+    session: ssl.SSLSession | None = None,
+) -> Connection:
     """Both sides done, and one record each way. Raises what the side raised that gave up first."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = server_context.wrap_bio(to_server, to_client, server_side=True)
-    client = client_context.wrap_bio(to_client, to_server, server_hostname=hostname)
+    client = client_context.wrap_bio(to_client, to_server, server_hostname=hostname, session=session)
     waiting = [client, server]
     for _ in range(10):
         for side in tuple(waiting):
@@ -42,3 +54,15 @@ def shake(server_context: ssl.SSLContext, client_context: ssl.SSLContext, hostna
     server.write(b"pong")
     assert client.read(4) == b"pong"
     return Connection(server, client)
+
+
+def rsa_twin(authority: CertificateAuthority, issued: IssuedCertificate, bits: int = 2048) -> tuple[bytes, bytes]:
+    """The same certificate with an RSA key, from the authority that issued it; certificate and key in PEM."""
+    key, like = rsa.generate_private_key(65537, bits), issued.certificate
+    builder = x509.CertificateBuilder(
+        like.issuer, like.subject, key.public_key(), 7, like.not_valid_before_utc, like.not_valid_after_utc
+    )
+    for extension in like.extensions:
+        builder = builder.add_extension(extension.value, extension.critical)
+    certificate = builder.sign(authority._key, SHA256()).public_bytes(Encoding.PEM)
+    return certificate, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -22,6 +22,11 @@ from secure_asgi import (
     secure_stack,
 )
 
+if os.environ["SERVED_BY"] == "hypercorn":
+    from secure_asgi.servers import hypercorn
+
+    hypercorn.install()
+
 HERE = Path(os.environ["SERVED_FROM"])
 OPEN = ("/orders/", "/crash", "/feed", "/missing")
 

@@ -66,3 +66,13 @@ def test_a_link_that_is_switched(tmp_path, clock):
     assert not files.have_changed(), "not looked at yet"
     clock.now += LOOK_EVERY
     assert files.have_changed()
+
+
+def test_a_look_that_is_to_be_repeated_is_one_when_it_is_due(clock, watched):
+    assert not watched.have_changed()
+    watched.look_again()
+    assert not watched.have_changed()
+    clock.now += LOOK_EVERY
+    assert watched.have_changed()
+    clock.now += LOOK_EVERY
+    assert not watched.have_changed()

@@ -1,11 +1,16 @@
 """Mutual TLS: what the server says of a connection in, a principal or a 403 out (MTLS-1, MTLS-4, CERT-1, CERT-4)."""
 
+import hashlib
 import itertools
 import logging
 import ssl
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from secure_asgi import ConfigurationError, Principal, Reason
 from secure_asgi.errors import CertificateError
@@ -13,8 +18,9 @@ from secure_asgi.flow import Layer
 from secure_asgi.mutual_tls import MutualTLSMiddleware, TLSExtension
 from secure_asgi.mutual_tls.certificate import MAX_CERTIFICATES, MAX_SIZE, read_certificates
 from secure_asgi.mutual_tls.fields import CERTIFICATE_FIELDS, _in_every_one
-from secure_asgi.mutual_tls.middleware import DETAIL, MAX_KNOWN
-from secure_asgi.mutual_tls.names import NameRules, own_name
+from secure_asgi.mutual_tls.identity import own_name
+from secure_asgi.mutual_tls.middleware import DETAIL
+from secure_asgi.mutual_tls.names import NameRules
 from secure_asgi.testing.certificates import CertificateAuthority
 from tests.asgi import hello, http, websocket
 
@@ -204,7 +210,7 @@ def test_validity_is_checked_while_the_connection_lasts():
         (issued.not_valid_after_utc.timestamp() + 1, 403),
         (issued.not_valid_before_utc.timestamp() - 1, 403),
     ):
-        layer._clock = lambda now=now: now
+        layer._judge._clock = lambda now=now: now
         assert http(layer, extensions=tls()).status == status
 
 
@@ -280,6 +286,35 @@ def test_the_default_identity_is_the_only_name(names, subject):
         assert app.exchange.denial.note.startswith("no identity in it: sha256=")
 
 
+ALL_KINDS = ["uri:spiffe://a.example/b", "dns:a.example", "email:a@a.example"]
+KINDS = {
+    "spiffe": (ALL_KINDS, "spiffe://a.example/b"),
+    "uri": (["uri:https://a.example/", "dns:a.example"], "https://a.example/"),
+    "dns": (ALL_KINDS, "a.example"),
+    "email": (ALL_KINDS, "a@a.example"),
+    "dn:CN": (["dns:a.example"], "admin"),
+    "no SPIFFE ID": (["uri:https://a.example/"], None),
+    "dns, and there are two": (["dns:a.example", "dns:b.example", "uri:spiffe://a.example/b"], None),
+    "dns, and it is a wildcard": (["dns:*.example"], None),
+    "dn:O, and there is none": (["dns:a.example"], None),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "subject"), [(kind.partition(",")[0], *row) for kind, row in KINDS.items()], ids=KINDS
+)
+def test_the_identity_of_a_kind(kind, names, subject):
+    app = watch(identity="spiffe" if kind == "no SPIFFE ID" else kind)
+    assert http(app, extensions=tls(AUTHORITY.issue(*names, common_name="admin"))).status == (200 if subject else 403)
+    assert subject is None or app.exchange.principal.subject == subject
+
+
+def test_the_fingerprint_as_identity():
+    app = watch(identity="fingerprint")
+    http(app, extensions=tls())
+    assert app.exchange.principal.subject == hashlib.sha256(DER).hexdigest()
+
+
 def test_an_identity_of_ones_own():
     def who(peer):
         if peer.dns == ("other.example",):
@@ -341,6 +376,7 @@ RULES = {
     "anybody there": ("email:*@example.org", "email:a.b+c@example.org", True),
     "nobody elsewhere": ("email:*@example.org", "email:a@sub.example.org", False),
     "no @ smuggled in": ("email:*@example.org", 'email:"a@b"@example.org', False),
+    "a SPIFFE ID without its kind": ("spiffe://example.org/ns/*", "uri:spiffe://example.org/ns/pay", True),
     "of the same kind only": ("uri:a.example:x", "dns:a.example:x", False),
     "a pattern of the same kind only": ("dns:*.example", "uri:a.example", False),
 }
@@ -352,6 +388,41 @@ def test_rules(rule, name, is_allowed):
     assert NameRules(rule).admit(peer) is is_allowed
 
 
+def subject(text):
+    """A certificate with that subject, as RFC 4514 writes it."""
+    return read_certificates((nameless(x509.Name.from_rfc4514_string(text)),))
+
+
+def nameless(name):
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(NOW).not_valid_after(NOW + timedelta(days=1))
+    return builder.sign(key, SHA256()).public_bytes(Encoding.DER)
+
+
+SUBJECT_RULES = {
+    "one attribute": ("dn:CN=shop", "CN=shop", True),
+    "one of several attributes": ("dn:O=Acme", "CN=shop,O=Acme", True),
+    "all that are named": ("dn:CN=shop,O=Acme", "O=Acme,CN=shop,C=DE", True),
+    "one that is named is missing": ("dn:CN=shop,O=Acme", "CN=shop", False),
+    "another value": ("dn:CN=shop", "CN=Shop", False),
+    "any value": ("dn:O=Acme,CN=*", "CN=anything at all,O=Acme", True),
+    "not no value": ("dn:O=Acme,CN=*", "O=Acme", False),
+    "not one of two": ("dn:CN=admin", "CN=eve,CN=admin", False),
+    "not any of two": ("dn:CN=*", "CN=eve,CN=admin", False),
+    "not a text that looks like one": ("dn:CN=admin", "O=x\\,CN=admin", False),
+    "a comma": ("dn:O=Acme\\, Inc", "O=Acme\\, Inc", True),
+    "a dotted type": ("dn:1.3.6.1.4.1.99999.1=x", "1.3.6.1.4.1.99999.1=x", True),
+    "another type": ("dn:OU=Acme", "O=Acme", False),
+}
+
+
+@pytest.mark.parametrize(("rule", "name", "is_allowed"), SUBJECT_RULES.values(), ids=SUBJECT_RULES)
+def test_rules_about_the_subject_go_by_its_parsed_attributes(rule, name, is_allowed):
+    """Never a search in the text of a subject."""
+    assert NameRules(rule).admit(subject(name)) is is_allowed
+
+
 def test_one_of_several_rules_and_one_of_several_names_is_enough():
     app = watch(allow=("dns:a.example", "uri:spiffe://example.org/ns/*"))
     assert http(app, extensions=tls(SPIFFE)).status == 200
@@ -361,7 +432,11 @@ def test_one_of_several_rules_and_one_of_several_names_is_enough():
 BAD_RULES = {
     "none at all": ((), "leave it out to accept every verified certificate"),
     "no kind": ("client.example", 'rules such as "dns:client.example"'),
-    "the common name": ("CN:client", "a common name is free text"),
+    "the common name": ("CN:client", "or by all the attributes you name"),
+    "no attribute": ("dn:", "attributes as RFC 4514 writes them"),
+    "a text that is no name": ("dn:client", "attributes as RFC 4514 writes them"),
+    "one type twice": ("dn:CN=a,CN=b", "each type once"),
+    "part of a value": ("dn:CN=a*", "to the letter"),
     "not a text": ((7,), "got 7"),
     "an empty name": ("dns:", "dns: followed by a host name"),
     "a wildcard alone": ("dns:*", "dns: followed by a host name"),
@@ -395,16 +470,48 @@ async def asynchronous(peer):
     return None
 
 
+class Clear:
+    """A source of revocation that has heard nothing bad."""
+
+    generation = 0
+
+    def look(self):
+        pass
+
+    def check(self, path, now):
+        return now + 3600
+
+
+class Unverified(TLSExtension):
+    needs_trust_anchors = True
+
+
+PIN = "sha256/" + "A" * 43 + "="
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
         ({"source": "tls"}, "source= is TLSExtension()"),
         ({"required": "yes"}, "required= is True or False"),
-        ({"identity": "spiffe"}, "identity= is a plain function"),
-        ({"identity": asynchronous}, "identity= is a plain function"),
+        ({"source": TLSExtension}, "source= is TLSExtension()"),
+        ({"identity": "cn"}, "got 'cn'"),
+        ({"identity": "dn:"}, "identity= is"),
+        ({"identity": "dn: CN"}, "identity= is"),
+        ({"identity": 7}, "got 7"),
+        ({"identity": asynchronous}, "or a plain function"),
+        ({"pins": PIN}, "insecure_single_pin=True"),
+        ({"revocation": Clear()}, "revocation= goes with trust_anchors="),
+        ({"revocation": Clear, "trust_anchors": "ca.pem"}, "revocation= is CRLs(...)"),
+        ({"revocation": "crl.pem", "trust_anchors": "ca.pem"}, "revocation= is CRLs(...)"),
+        ({"source": Unverified()}, "give trust_anchors="),
+        ({"max_depth": 1}, "about trust_anchors="),
+        ({"require_client_eku": False}, "about trust_anchors="),
+        ({"max_depth": "1", "trust_anchors": "ca.pem"}, "max_depth= is"),
+        ({"trust_anchors": ()}, "trust_anchors= takes"),
         ({"mode": "off"}, "mode="),
     ],
-    ids=["source", "required", "identity", "asynchronous identity", "mode"],
+    ids=lambda value: "+".join(value) if isinstance(value, dict) else value,
 )
 def test_wrong_options(options, sentence):
     with pytest.raises(ConfigurationError) as refused:
@@ -415,6 +522,20 @@ def test_wrong_options(options, sentence):
 def test_the_source_can_be_named():
     assert http(MutualTLSMiddleware(hello, source=TLSExtension()), extensions=tls()).status == 200
     assert repr(TLSExtension()) == "TLSExtension()"
+
+
+def test_a_resumed_session_proves_nothing_by_itself(caplog):
+    """A resumed session was verified at another time, perhaps by nobody: without trust anchors it is refused."""
+    app = watch(required=False)
+    resumed = {**tls(), "secure_asgi": {"peer": ("192.0.2.1", 5), "resumed": True}}
+    with caplog.at_level(logging.INFO, "secure_asgi"):
+        for _ in range(2):
+            assert http(app, extensions=resumed).status == 403
+    assert app.verdicts == [("deny", Reason.CERTIFICATE_UNVERIFIED)]
+    (line,) = caplog.messages
+    assert "give trust_anchors=" in line
+    assert http(app, extensions={**resumed, **chain()}).status == 200
+    assert http(app, extensions={**resumed, "secure_asgi": {"peer": None}}).status == 200
 
 
 # --- fields that could pass for a certificate ----------------------------------------------------------------------
@@ -524,33 +645,11 @@ def test_websockets():
     assert app.verdicts == [("deny", Reason.TLS_UNKNOWN)]
 
 
-def test_a_certificate_is_parsed_once(monkeypatch):
-    """And a different chain with the same leaf is a different thing to know."""
-    import secure_asgi.mutual_tls.middleware as module
-
-    parsed = []
-    monkeypatch.setattr(module, "read_certificates", lambda given: parsed.append(given) or read_certificates(given))
-    layer = MutualTLSMiddleware(hello)
-    for given in ((PEM,), (PEM,), (DER,), (DER,), (PEM, PEM), (PEM, PEM)):
-        assert http(layer, extensions=chain(*given)).status == 200
-    assert parsed == [(PEM,), (DER,), (PEM, PEM)]
-
-
-def test_what_is_remembered_is_bounded():
-    """In number, and in size: the chain is the client's to fill."""
-    layer = MutualTLSMiddleware(hello)
-    http(layer, extensions=chain(PEM + "\n" * 20_000))
-    assert not layer._known
-    for number in range(MAX_KNOWN + 5):
-        layer._read((PEM + "\n" * number,))
-        assert 0 < len(layer._known) <= MAX_KNOWN
-    assert len(layer._known) == 5
-
-
 def test_what_cannot_be_read_is_said_why_in_the_record_only():
     for given, note in (
         ((PEM,) * 11, "more than 10 certificates"),
-        (("x" * 65_537,), "more than 65536 bytes"),
+        (("x" * 65_537,), "more than 65536 bytes of certificates"),
+        ((b"0" * 16_385,), "more than 16384 bytes of one"),
         ((b"",), "ValueError"),
     ):
         with pytest.raises(CertificateError, match=note) as refused:

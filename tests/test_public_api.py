@@ -36,10 +36,14 @@ def test_an_unknown_name_is_an_attribute_error():
 HEAVY = {"httpx", "jwt", "cryptography", "limits", "http_sf", "fastapi", "redis", "uvicorn"}
 
 
+NEEDED = {"PinMismatch": {"httpx"}, "PinnedTransport": {"httpx"}}
+"""What is a class of another library's, which has to be there to be derived from."""
+
+
 @pytest.mark.parametrize("name", secure_asgi.__all__)
 def test_importing_one_name_loads_no_other_dependency(name):
     """Nothing heavy is loaded by an import: a layer loads what it needs when it is constructed."""
-    allowed = {"starlette"}
+    allowed = {"starlette"} | NEEDED.get(name, set())
     loaded = run_python(
         "-c", f"import sys; from secure_asgi import {name}; print(*{{m.partition('.')[0] for m in sys.modules}})"
     )

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from secure_asgi import ConfigurationError
@@ -116,6 +118,44 @@ def test_the_key_file_is_the_owners_alone_even_where_another_file_was(tmp_path):
     assert "PRIVATE" not in repr(issued)
 
 
+def test_an_authority_is_stored_and_issues_again(tmp_path):
+    """With all that is above it; and its key is its owner's alone."""
+    stored = AUTHORITY.subordinate().subordinate("Third")
+    stored.write(tmp_path / "ca.pem", tmp_path / "ca.key")
+    assert stat.S_IMODE((tmp_path / "ca.key").stat().st_mode) == 0o600
+    loaded = CertificateAuthority.load(str(tmp_path / "ca.pem"), str(tmp_path / "ca.key"))
+    assert loaded.certificate_pem == stored.certificate_pem
+    issued = loaded.issue("dns:localhost", usage="server")
+    assert issued.authority_pem == AUTHORITY.certificate_pem
+    shake(context("server", issued, tmp_path), context("client", AUTHORITY.issue("dns:client.example"), tmp_path))
+
+
+def _rsa_key() -> bytes:
+    key = rsa.generate_private_key(65537, 2048)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "sentence"),
+    [
+        (None, b"", "'ca.pem' cannot be read: No such file"),
+        (b"junk", b"", "is to hold an authority's PEM certificate and 'ca.key' its unencrypted EC key"),
+        (AUTHORITY.certificate_pem, b"junk", "is to hold an authority's PEM certificate"),
+        (AUTHORITY.certificate_pem, _rsa_key(), "is to hold an authority's PEM certificate"),
+        (AUTHORITY.issue("dns:a").certificate_pem, AUTHORITY.issue("dns:a").key_pem, "is to hold an authority's PEM"),
+        (AUTHORITY.certificate_pem, AUTHORITY.issue("dns:a").key_pem, "'ca.key' is not the key of the certificate in"),
+    ],
+    ids=["missing", "junk", "junk key", "RSA key", "no authority", "another key"],
+)
+def test_what_is_no_stored_authority(tmp_path, monkeypatch, certificate, key, sentence):
+    monkeypatch.chdir(tmp_path)
+    if certificate is not None:
+        (tmp_path / "ca.pem").write_bytes(certificate)
+    (tmp_path / "ca.key").write_bytes(key)
+    with pytest.raises(ConfigurationError, match=sentence):
+        CertificateAuthority.load("ca.pem", "ca.key")
+
+
 def test_what_a_server_would_say_of_it():
     issued = AUTHORITY.subordinate().issue("dns:a.example")
     told = issued.tls_extension()
@@ -137,3 +177,43 @@ def test_what_is_no_name_is_said_so(names):
 def test_unknown_usage():
     with pytest.raises(ConfigurationError, match="usage="):
         issue_certificate("dns:a.example", usage="peer")
+
+
+def test_revoked_certificates_are_refused_in_a_strict_handshake(tmp_path):
+    """REV-5: OpenSSL takes the lists, and both authorities' are asked for."""
+    issuer = AUTHORITY.subordinate()
+    server = context("server", issuer.issue("dns:localhost", usage="server"), tmp_path)
+    server.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
+    good, revoked = issuer.issue("dns:good.example"), issuer.issue("dns:revoked.example")
+    issuer.revoke(revoked)
+    (tmp_path / "lists.pem").write_bytes(issuer.revocation_list() + AUTHORITY.revocation_list())
+    server.load_verify_locations(tmp_path / "lists.pem")
+    shake(server, context("client", good, tmp_path))
+    with pytest.raises(ssl.SSLCertVerificationError, match="certificate revoked"):
+        shake(server, context("client", revoked, tmp_path))
+
+
+def test_revocation_lists_are_numbered_and_run_out_when_told():
+    authority = CertificateAuthority()
+    issuer = authority.subordinate()
+    authority.revoke(issuer)
+    authority.revoke(issuer)
+    lists = [
+        x509.load_pem_x509_crl(pem)
+        for pem in (
+            authority.revocation_list(),
+            authority.revocation_list(),
+            authority.revocation_list(number=7),
+            authority.revocation_list(next_update=NOW - timedelta(days=1)),
+        )
+    ]
+    numbers = [one.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number for one in lists]
+    assert numbers == [1, 2, 7, 8]
+    assert all(len(one) == 1 for one in lists)
+    assert lists[0].next_update_utc - lists[0].last_update_utc == timedelta(days=7)
+    assert lists[3].last_update_utc < lists[3].next_update_utc < NOW
+
+
+def test_only_the_issuer_revokes():
+    with pytest.raises(ConfigurationError, match="by the authority that issued it"):
+        AUTHORITY.revoke(AUTHORITY.subordinate().issue("dns:a.example"))

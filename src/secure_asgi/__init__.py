@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _HOME = {
+    "Pin": "_pins",
     "AuditMiddleware": "audit",
     "JSONLinesSink": "audit",
     "LoggingSink": "audit",
@@ -34,8 +35,16 @@ _HOME = {
     "Layer": "flow",
     "HSTSMiddleware": "hsts",
     "HTTPSRedirectMiddleware": "https_redirect",
+    "CRLs": "mutual_tls",
+    "ForwardedCertificate": "mutual_tls",
     "MutualTLSMiddleware": "mutual_tls",
+    "OCSP": "mutual_tls",
+    "ProxyCertificate": "mutual_tls",
+    "ProxySecret": "mutual_tls",
     "TLSExtension": "mutual_tls",
+    "verify_certificate": "mutual_tls",
+    "PinMismatch": "pinning",
+    "PinnedTransport": "pinning",
     "RateLimitMiddleware": "rate_limit",
     "SanitizedErrorMiddleware": "sanitized_errors",
     "problem_handlers": "sanitized_errors",
@@ -70,6 +79,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from ._pins import Pin as Pin
     from .audit import AuditMiddleware as AuditMiddleware
     from .audit import JSONLinesSink as JSONLinesSink
     from .audit import LoggingSink as LoggingSink
@@ -97,8 +107,16 @@ if TYPE_CHECKING:
     from .flow import Layer as Layer
     from .hsts import HSTSMiddleware as HSTSMiddleware
     from .https_redirect import HTTPSRedirectMiddleware as HTTPSRedirectMiddleware
+    from .mutual_tls import OCSP as OCSP
+    from .mutual_tls import CRLs as CRLs
+    from .mutual_tls import ForwardedCertificate as ForwardedCertificate
     from .mutual_tls import MutualTLSMiddleware as MutualTLSMiddleware
+    from .mutual_tls import ProxyCertificate as ProxyCertificate
+    from .mutual_tls import ProxySecret as ProxySecret
     from .mutual_tls import TLSExtension as TLSExtension
+    from .mutual_tls import verify_certificate as verify_certificate
+    from .pinning import PinMismatch as PinMismatch
+    from .pinning import PinnedTransport as PinnedTransport
     from .rate_limit import RateLimitMiddleware as RateLimitMiddleware
     from .sanitized_errors import SanitizedErrorMiddleware as SanitizedErrorMiddleware
     from .sanitized_errors import problem_handlers as problem_handlers

@@ -1,13 +1,15 @@
-"""One bounded GET of a JSON document: httpx is named here and nowhere else in the middlewares.
+"""One bounded request for one document: httpx is named here and nowhere else in the middlewares.
 
 Bounded in time as a whole (a dripping server is cut off), in bytes as they arrive, in redirects (none), in encodings
 (identity alone: nothing can unpack into more) and in content types. Environment variables name no proxy here.
 """
 
 import asyncio
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from .errors import ConfigurationError
 
@@ -30,6 +32,14 @@ class Document:
     max_age: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What is sent along with a POST."""
+
+    media_type: str
+    body: bytes
+
+
 class Fetcher:
     """Fetches with a client of its own, or with the given one, which is never closed here.
 
@@ -48,19 +58,41 @@ class Fetcher:
         self._timeout = timeout
         self._tls: Any = None
 
-    async def get(self, url: str, *, types: Collection[str], max_bytes: int) -> Document:
-        """The document at ``url``, of one of the media ``types`` (lower-case). Raises ``FetchError``, nothing else."""
+    async def get(self, url: str, *, types: Collection[str], max_bytes: int, posted: Posted | None = None) -> Document:
+        """The document at ``url``, of one of the media ``types`` (lower-case); the answer to ``posted``, if given.
+
+        Raises ``FetchError``, nothing else.
+        """
         try:
             async with asyncio.timeout(self._timeout):
                 if self._client is not None:
-                    return await self._read(self._client, url, types, max_bytes)
+                    return await self._read(self._client, url, types, max_bytes, posted)
                 async with await self._open() as client:
-                    return await self._read(client, url, types, max_bytes)
+                    return await self._read(client, url, types, max_bytes, posted)
         except FetchError:
             raise
         except Exception as error:
             # httpx raises its own, the socket's, TLS's and IDNA's errors, and a client of the user's own anything.
             raise FetchError(type(error).__name__) from error
+
+    def get_blocking(
+        self, url: str, *, types: Collection[str], max_bytes: int, posted: Posted | None = None
+    ) -> Document:
+        """The same for a thread, whatever event loop the application runs on. Without a client of the user's.
+
+        In an event loop that lives as long as the fetch: only so does one deadline hold for name resolution, handshake,
+        head and body together. Raises ``FetchError``, nothing else.
+        """
+        try:
+            loop = asyncio.new_event_loop()
+        except OSError as error:
+            raise FetchError(f"no event loop: {type(error).__name__}") from error
+        try:
+            return loop.run_until_complete(self.get(url, types=types, max_bytes=max_bytes, posted=posted))
+        finally:
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            # Not asyncio.run, which would wait for a name server that does not answer.
+            loop.close()
 
     async def _open(self) -> "httpx.AsyncClient":
         if self._tls is None:
@@ -69,10 +101,21 @@ class Fetcher:
         client: httpx.AsyncClient = self._httpx.AsyncClient(verify=self._tls, trust_env=False)
         return client
 
-    async def _read(self, client: "httpx.AsyncClient", url: str, types: Collection[str], max_bytes: int) -> Document:
+    async def _read(
+        self, client: "httpx.AsyncClient", url: str, types: Collection[str], max_bytes: int, posted: Posted | None
+    ) -> Document:
         per_step = (min(CONNECT_TIMEOUT, self._timeout), self._timeout, self._timeout, self._timeout)
         headers = {"accept": ", ".join(types), "accept-encoding": "identity"}
-        async with client.stream("GET", url, headers=headers, timeout=per_step, follow_redirects=False) as answer:
+        if posted is not None:
+            headers["content-type"] = posted.media_type
+        async with client.stream(
+            "GET" if posted is None else "POST",
+            url,
+            headers=headers,
+            content=posted.body if posted is not None else None,
+            timeout=per_step,
+            follow_redirects=False,
+        ) as answer:
             if answer.status_code != 200:
                 raise FetchError(f"status {answer.status_code}")
             media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -88,11 +131,29 @@ class Fetcher:
             return Document(bytes(body), _max_age(answer.headers))
 
 
+def is_web_url(url: str) -> bool:
+    """http or https to a host, without user name or fragment: what may be fetched at all."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+        _ = parts.port
+    except ValueError:
+        return False
+    if not host or parts.fragment or "@" in parts.netloc or not url.isascii() or not url.isprintable() or " " in url:
+        return False
+    return parts.scheme in ("http", "https")
+
+
+def without_secrets(url: str) -> str:
+    """For the log, and for errors: a query may hold the key to a storage bucket, and what is before an @ a password."""
+    return re.sub("//[^/]*@", "//", url.partition("?")[0].partition("#")[0])
+
+
 def _load_httpx() -> Any:
     try:
         import httpx
     except ImportError:
-        raise ConfigurationError("fetching keys needs httpx: pip install httpx") from None
+        raise ConfigurationError("fetching over HTTP needs httpx: pip install httpx") from None
     return httpx
 
 

@@ -1,4 +1,4 @@
-"""Files that somebody replaces while we run: told apart by what ``stat`` says of them, asked no more than now and then."""
+"""Files that somebody replaces while we run: told apart by what ``stat`` says, asked no more than now and then."""
 
 import os
 import time
@@ -45,6 +45,10 @@ class WatchedFiles:
             return False
         self._seen = seen
         return True
+
+    def look_again(self) -> None:
+        """Take the next look, when it is due, for a change: what was found did not read well, and may be mended."""
+        self._seen = ()
 
 
 def _state(file: StrPath) -> tuple[int, int, int] | None:

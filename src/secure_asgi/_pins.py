@@ -3,11 +3,14 @@
 A pin names a key, not a certificate: it goes on matching when a certificate is renewed with the same key.
 """
 
+import logging
+import os
 from base64 import b64decode, b64encode
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import ConfigurationError
@@ -15,14 +18,23 @@ from .errors import ConfigurationError
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
+logger = logging.getLogger("secure_asgi")
+
+ENDS_SOON = timedelta(days=30)
+"""Before the last day of what still matches, from when on the log says so."""
+
 _PREFIX = "sha256/"
+_VERSION = 0xA0
+"""The tag of a TBSCertificate's first element, which version 1 leaves out."""
+_BEFORE_THE_KEY = 5
+"""Elements of a TBSCertificate between the version and the key: serial number, algorithm, issuer, validity, subject."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """One key, and the last day (UTC) on which it counts: after that it matches nothing any more.
+    """A public key, and the last day (UTC) on which it counts: from the day after it matches nothing.
 
-    Raises ``ConfigurationError`` if ``value`` is not ``"sha256/"`` and the base64 of 32 bytes.
+    Raises ``ConfigurationError`` if ``value`` is not ``"sha256/"`` and the base64 of 32 bytes, or ``until`` no date.
     """
 
     value: str
@@ -33,35 +45,86 @@ class Pin:
             raise ConfigurationError(
                 f'a pin is written "sha256/" and the base64 of the SHA-256 of the public key (SPKI), got {self.value!r}'
             )
+        # A datetime is a date to isinstance, and cannot be compared with one.
+        if self.until is not None and (not isinstance(self.until, date) or isinstance(self.until, datetime)):
+            raise ConfigurationError(f"until= is the last day of a pin, date(2027, 3, 31) or None, got {self.until!r}")
 
 
 class PinSet:
-    """Keys of which one must be there. ``option`` is what the caller's option is called, for the error messages.
+    """Keys of which one must be there. ``option`` is what the caller's option is called, for messages.
 
-    Two keys at least, because a single one that is lost or replaced locks everybody out; ``is_single_ok`` is the
-    caller's confession that this is wanted. Raises ``ConfigurationError``.
+    Two keys at least, because one that is lost or replaced locks everybody out; ``is_single_ok`` is the caller's
+    ``insecure_single_pin``, the confession that this is wanted. Dates do not count here: what starts today starts on
+    every other day too. Once the last pin has lapsed everything is refused. Raises ``ConfigurationError``.
     """
 
-    __slots__ = ("_until",)
+    __slots__ = ("_has_warned", "_option", "_until")
 
     def __init__(self, pins: str | Pin | Iterable[str | Pin], *, option: str, is_single_ok: bool) -> None:
-        given = (pins,) if isinstance(pins, str | Pin) else tuple(pins)
-        read = [pin if isinstance(pin, Pin) else Pin(pin) for pin in given]
-        self._until = {pin.value: pin.until for pin in read}
+        if not isinstance(is_single_ok, bool):
+            raise ConfigurationError(f"insecure_single_pin= is True or False, got {is_single_ok!r}")
+        self._option = option
+        self._until: dict[str, date | None] = {}
+        self._has_warned = False
+        for pin in _several(pins, option):
+            if self._until.setdefault(pin.value, pin.until) != pin.until:
+                raise ConfigurationError(f"{option}= has {pin.value} with two different dates: leave one of them out")
         if len(self._until) < (1 if is_single_ok else 2):
             raise ConfigurationError(
-                f"{option}= takes two pins at least, the key in use and a spare one kept elsewhere, got {len(self._until)}; "
-                "insecure_single_pin=True accepts one"
+                f"{option}= takes two pins at least, of the key in use and of a spare one kept elsewhere, "
+                f"got {len(self._until)}; insecure_single_pin=True accepts one"
             )
 
     def match(self, keys: Iterable[str], today: date) -> bool:
-        """One of ``keys`` (pins, as ``spki_pin`` writes them) is pinned, and its last day has not passed."""
-        return any(key in self._until and _counts(self._until[key], today) for key in keys)
+        """One of ``keys`` (pins, as ``spki_pin`` writes them) is pinned, and its last day (UTC) has not passed."""
+        ends = [self._until[key] for key in keys if key in self._until]
+        dates = [end for end in ends if end is not None]
+        if len(dates) < len(ends):
+            return True
+        if not dates or (last := max(dates)) < today:
+            return False
+        self._tell_of_the_end(last, today)
+        return True
+
+    def shown(self, keys: Collection[str]) -> str:
+        """``keys``, which did not match, for a message: with the last day of those whose pin has lapsed."""
+        return ", ".join(f"{key} (pinned until {self._until[key]})" if key in self._until else key for key in keys)
+
+    def _tell_of_the_end(self, last: date, today: date) -> None:
+        """Once: the other side still uses a key whose time is nearly up, and is refused from then on."""
+        if not self._has_warned and last - today <= ENDS_SOON:
+            self._has_warned = True
+            logger.warning(
+                "%s=: what matches is pinned until %s and refused from the day after: pin the key that comes next",
+                self._option,
+                last,
+            )
+
+
+def pins_of(certfile: str | os.PathLike[str]) -> tuple[str, ...]:
+    """The pin of every certificate in a PEM file, in the order of the file.
+
+    Raises ``ConfigurationError`` for a file without one.
+    """
+    from cryptography import x509
+
+    try:
+        certificates = x509.load_pem_x509_certificates(Path(certfile).read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"{str(certfile)!r} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{str(certfile)!r} holds no readable PEM certificate") from error
+    return tuple(map(spki_pin, certificates))
 
 
 def spki_pin(certificate: "Certificate") -> str:
     """The pin of a certificate's public key."""
-    return pin_of(_spki(certificate))
+    return pin_of(_spki(certificate.tbs_certificate_bytes, 0))
+
+
+def certificate_pin(der: bytes) -> str:
+    """The same for DER, of a certificate that has been read or verified before: nothing is checked here."""
+    return pin_of(_spki(der, _span(der, 0)[0]))
 
 
 def pin_of(spki: bytes) -> str:
@@ -69,20 +132,45 @@ def pin_of(spki: bytes) -> str:
     return _PREFIX + b64encode(sha256(spki).digest()).decode()
 
 
-def _spki(certificate: "Certificate") -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+def _spki(der: bytes, tbs_certificate: int) -> bytes:
+    """The public key as it stands in the certificate, of which the TBSCertificate begins at that place.
 
-    return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    A key that was decoded and written anew may have got other octets (RSASSA-PSS, compressed points), so another pin
+    than everybody else computes; and what OpenSSL has verified, another library may not be able to decode at all.
+    """
+    at = _span(der, tbs_certificate)[0]
+    if der[at] == _VERSION:
+        at = _span(der, at)[1]
+    for _ in range(_BEFORE_THE_KEY):
+        at = _span(der, at)[1]
+    return der[at : _span(der, at)[1]]
 
 
-def _counts(until: date | None, today: date) -> bool:
-    return until is None or today <= until
+def _span(der: bytes, at: int) -> tuple[int, int]:
+    """Where the content of the DER element at that place begins, and where it ends."""
+    start, length = at + 2, der[at + 1]
+    if length >= 0x80:
+        octets = length & 0x7F
+        length = int.from_bytes(der[start : start + octets])
+        start += octets
+    return start, start + length
+
+
+def _several(pins: str | Pin | Iterable[str | Pin], option: str) -> list[Pin]:
+    if isinstance(pins, str | Pin):
+        pins = (pins,)
+    if not isinstance(pins, Iterable):
+        raise ConfigurationError(f'{option}= is "sha256/...", Pin(...), or several of them, got {pins!r}')
+    return [pin if isinstance(pin, Pin) else Pin(pin) for pin in pins]
 
 
 def _is_pin(text: object) -> bool:
     if not (isinstance(text, str) and text.startswith(_PREFIX)):
         return False
+    digest = text.removeprefix(_PREFIX)
     try:
-        return len(b64decode(text.removeprefix(_PREFIX), validate=True)) == 32
+        octets = b64decode(digest)
     except ValueError:
         return False
+    # Written back: another spelling of the same octets (a stray bit, a blank) would never match.
+    return len(octets) == 32 and b64encode(octets).decode() == digest

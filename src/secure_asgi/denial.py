@@ -118,6 +118,7 @@ class Reason(StrEnum):
     TOKEN_NOT_YET_VALID = "token_not_yet_valid"
     TOKEN_LIFETIME_EXCEEDED = "token_lifetime_exceeded"
     TOKEN_BINDING_UNVERIFIED = "token_binding_unverified"
+    TOKEN_BINDING_MISMATCH = "token_binding_mismatch"
     KEYS_UNAVAILABLE = "keys_unavailable"
     # audit
     AUDIT_UNAVAILABLE = "audit_unavailable"

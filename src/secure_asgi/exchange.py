@@ -116,7 +116,8 @@ class Exchange:
 
     ``client`` (an address, None when unknown or a Unix socket) and ``scheme`` are what is trusted, not what was
     claimed: the socket's own until a layer knows better. ``peer`` is the raw socket peer if our server hook recorded
-    it. ``client_request_id`` is an X-Request-ID that was not believed, escaped. ``host`` is what TrustedHost passed,
+    it; ``server_client`` is what the server put into ``scope["client"]``, before a layer of ours did.
+    ``client_request_id`` is an X-Request-ID that was not believed, escaped. ``host`` is what TrustedHost passed,
     lower-case and without a port, else empty. ``denial`` is the refusal that was sent; ``decisions`` what each gate
     decided, shadow verdicts too; ``status`` the one sent (101 for an accepted WebSocket); ``route`` the template, known
     from the response head on; ``outcome`` is None while the answer is under way; ``error_type`` the class name of what
@@ -147,6 +148,7 @@ class Exchange:
         "principal",
         "route",
         "scheme",
+        "server_client",
         "started",
         "status",
     )
@@ -156,8 +158,9 @@ class Exchange:
         extensions = scope.get("extensions") or {}
         recorded = extensions.get(SCOPE_KEY)
         self.peer: tuple[str, int] | None = recorded.get("peer") if recorded else None
+        self.server_client: tuple[str, int] | None = scope.get("client")
         # Where the hook recorded the socket's peer, scope["client"] may already be what a header claimed.
-        client = self.peer if recorded else scope.get("client")
+        client = self.peer if recorded else self.server_client
         host = client[0] if client else ""
         self.client: str | None = host if host and host != NO_ADDRESS else None
         self.scheme: str = scope.get("scheme") or ("ws" if scope["type"] == "websocket" else "http")

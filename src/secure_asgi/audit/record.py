@@ -99,6 +99,8 @@ _EVENTS = (
     ("credentials_", "authn_login_fail"),
     ("certificate_", "authn_login_fail"),
     ("tls_", "authn_login_fail"),
+    ("proxy_untrusted", "authn_login_fail"),
+    ("revocation_unknown", "authn_login_fail"),
     ("rate_limited", "excess_rate_limit_exceeded"),
     ("host_", "input_validation_fail"),
     ("forwarded_", "input_validation_fail"),

@@ -2,7 +2,7 @@
 
 The story, file by file: ``challenge`` (what the client sent, and what it is told) → ``encoding`` (base64url and JSON,
 strictly) → ``keys`` (a JWK Set, prepared) → ``jws`` (form and signature) → ``claims`` (does it hold here and now) →
-``source`` (where keys come from) → ``middleware``.
+``binding`` (is it this client's) → ``source`` (where keys come from) → ``middleware``.
 """
 
 from .claims import Claims, verify_access_token

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from ..denial import Reason
 from ..errors import ConfigurationError, TokenError
+from .binding import bound_certificate, check_certificate, is_thumbprint
 from .encoding import parse_object
 from .jws import MAX_TOKEN_BYTES, as_bytes, verify
 from .keys import ASYMMETRIC, KeySet
@@ -60,20 +61,32 @@ def verify_access_token(
     leeway: float = DEFAULT_LEEWAY,
     max_lifetime: float | None = None,
     max_bytes: int = DEFAULT_MAX_BYTES,
+    certificate_thumbprint: str | None = None,
+    require_bound: bool = False,
     now: float | None = None,
 ) -> Claims:
-    """The whole check of a JWT access token: form, key, signature, type, claims.
+    """The whole check of a JWT access token: form, key, signature, type, claims, binding.
 
     ``jwks`` a JWK Set as a ``dict``, or a ``KeySet`` prepared once, whose own algorithms then count. ``audience`` one
     or several of our names, of which the token must carry one. ``profile="rfc9068"`` also wants ``typ`` ``at+jwt``,
     ``client_id``, ``iat`` and ``jti``. ``leeway`` and ``max_lifetime`` in seconds; ``now`` seconds since 1970, the
-    clock if None. Raises ``TokenError`` (with a ``Reason``), and ``ConfigurationError`` for a wrong option.
+    clock if None. ``certificate_thumbprint`` (``PeerCertificate.thumbprint``) is that of the client's certificate, to
+    which a token with ``cnf`` must be bound; ``require_bound=True`` refuses tokens without (RFC 8705 section 3). Raises
+    ``TokenError`` (with a ``Reason``), and ``ConfigurationError`` for a wrong option.
 
-    It does not ask whether a token was revoked, and refuses one bound to a key (``cnf``), which it cannot check.
+    It does not ask whether a token was revoked, and refuses one that is bound to anything but a certificate.
     """
-    rules = ClaimRules(issuer, audience, profile, leeway, max_lifetime)
+    rules = ClaimRules(issuer, audience, profile, leeway, max_lifetime, require_bound)
+    if certificate_thumbprint is not None and not is_thumbprint(certificate_thumbprint):
+        raise ConfigurationError(
+            "certificate_thumbprint= is the base64url of the certificate's SHA-256, 43 characters without padding, "
+            f"got {certificate_thumbprint!r}"
+        )
     keys = jwks if isinstance(jwks, KeySet) else KeySet(jwks, algorithms=algorithms)
     claims = rules.read(as_bytes(token), keys, checked_size(max_bytes), time.time() if now is None else now)
+    bound_to = bound_certificate(claims)
+    if bound_to is not None:
+        check_certificate(bound_to, certificate_thumbprint)
     audiences = claims["aud"]
     return Claims(
         claims["sub"],
@@ -119,6 +132,7 @@ class ClaimRules:
         profile: Profile,
         leeway: float,
         max_lifetime: float | None,
+        require_bound: bool = False,
     ) -> None:
         if not isinstance(issuer, str) or not issuer:
             raise ConfigurationError(
@@ -136,15 +150,23 @@ class ClaimRules:
             raise ConfigurationError(f"leeway= is seconds from 0 to {MAX_LEEWAY:.0f}, got {leeway!r}")
         if max_lifetime is not None and (not _is_number(max_lifetime) or max_lifetime <= 0):
             raise ConfigurationError(f"max_lifetime= is a positive number of seconds or None, got {max_lifetime!r}")
+        if not isinstance(require_bound, bool):
+            raise ConfigurationError(f"require_bound= is True or False, got {require_bound!r}")
         self._issuer = issuer
         self._audience = frozenset(names)
         self.leeway = leeway
         self._max_lifetime = max_lifetime
         self._is_typed = profile == "rfc9068"
-        self._required = ("client_id", "jti", "iat") if self._is_typed else ()
+        self._required = (
+            *(("client_id", "jti", "iat") if self._is_typed else ()),
+            *(("cnf",) if require_bound else ()),
+        )
 
     def read(self, token: bytes, keys: KeySet, max_bytes: int, now: float) -> dict[str, Any]:
-        """All claims of a token that holds at ``now`` (seconds since 1970). Raises ``TokenError``."""
+        """All claims of a token that holds at ``now`` (seconds since 1970). Raises ``TokenError``.
+
+        What it is bound to is not looked at here: a token that holds is remembered, and its binding checked each time.
+        """
         header, payload = verify(token, keys, max_bytes)
         try:
             claims = parse_object(payload)
@@ -153,9 +175,6 @@ class ClaimRules:
         self._check_type(header, claims)
         self._check_parties(claims)
         self._check_times(claims, now)
-        if "cnf" in claims:
-            # Bound to a key of the client's: as long as that is not checked, the token is anybody's who has stolen it.
-            raise TokenError(Reason.TOKEN_BINDING_UNVERIFIED)
         return claims
 
     def _check_type(self, header: Mapping[str, Any], claims: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""``BearerAuthMiddleware``: an access token in, a principal out. RFC 6750, RFC 8725, RFC 9068."""
+"""``BearerAuthMiddleware``: an access token in, a principal out. RFC 6750, RFC 8725, RFC 9068, RFC 8705 section 3."""
 
 import logging
 import time
@@ -15,6 +15,7 @@ from ..denial import Denial, Reason
 from ..errors import ConfigurationError, TokenError
 from ..exchange import Exchange, Principal
 from ..flow import Layer
+from .binding import bound_certificate, check_certificate
 from .challenge import MALFORMED, Challenges, bearer_token, is_bearer, unavailable
 from .claims import DEFAULT_LEEWAY, DEFAULT_MAX_BYTES, ClaimRules, Profile, checked_size, roles_of, scopes_of
 from .keys import ASYMMETRIC, SYMMETRIC, KeySet, UnknownKeyError, load_pyjwt, named_algorithms
@@ -39,11 +40,12 @@ Answer = Denial | None
 
 
 class _Verified(NamedTuple):
-    """A token that held. ``deadline`` on the monotonic clock."""
+    """A token that held. ``deadline`` on the monotonic clock; ``bound_to`` the thumbprint of a client certificate."""
 
     principal: Principal
     auth: "AuthCredentials"
     deadline: float
+    bound_to: str | None
 
 
 class BearerAuthMiddleware(Layer):
@@ -56,6 +58,10 @@ class BearerAuthMiddleware(Layer):
     from ``iat`` to ``exp``; ``max_bytes`` of a token (8192, at most 16384). ``required=False`` lets a request without a
     token pass as nobody; a bad token is refused all the same.
 
+    A token that is bound to a client certificate (``cnf`` with ``x5t#S256``) holds only together with it: with the one
+    that ``MutualTLSMiddleware``, standing outside, has put into ``exchange.peer_certificate``. ``require_bound=True``
+    refuses tokens that are bound to nothing.
+
     ``jwks_ttl`` seconds that fetched keys are used where the answer has no ``max-age`` (600); ``refresh_cooldown``
     seconds between two fetches for unknown keys (30); ``fetch_timeout`` seconds for one attempt (5); ``http`` an
     ``httpx.AsyncClient`` of one's own (CA certificates, proxy), which stays open; ``prefetch=False`` fetches with the
@@ -63,7 +69,8 @@ class BearerAuthMiddleware(Layer):
 
     Refuses with 401 (no token, or not valid here), 400 (not exactly one token) or 503 (no keys to judge it by). Raises
     ``ConfigurationError`` for a wrong option, and at start-up under trio if keys must be fetched. It does not check
-    scopes, ask whether a token was revoked, or take tokens from the query or a body; tokens bound to a key are refused.
+    scopes, ask whether a token was revoked, or take tokens from the query or a body; tokens bound to anything but a
+    certificate are refused.
     """
 
     name = "bearer"
@@ -86,6 +93,7 @@ class BearerAuthMiddleware(Layer):
         leeway: float = DEFAULT_LEEWAY,
         max_lifetime: float | None = None,
         max_bytes: int = DEFAULT_MAX_BYTES,
+        require_bound: bool = False,
         realm: str = "api",
         required: bool = True,
         mode: Literal["enforce", "shadow"] = "enforce",
@@ -94,7 +102,7 @@ class BearerAuthMiddleware(Layer):
     ) -> None:
         super().__init__(app, mode=mode, shadow_until=shadow_until, exempt=exempt)
         load_pyjwt()
-        self._rules = ClaimRules(issuer, audience, profile, leeway, max_lifetime)
+        self._rules = ClaimRules(issuer, audience, profile, leeway, max_lifetime, require_bound)
         self._max_bytes = checked_size(max_bytes)
         self._challenges = Challenges(realm)
         self._required = required
@@ -153,9 +161,7 @@ class BearerAuthMiddleware(Layer):
                 self._adopt(keys)
             known = self._verified.get(digest)
             if known is not None and now < known.deadline:
-                exchange.principal = scope["user"] = known.principal
-                scope["auth"] = known.auth
-                return None
+                return self._admit(exchange, scope, known)
         if bearer_token(credentials) == MALFORMED:
             return self._refuse(exchange, scope, self._challenges.malformed)
         if keys is None:
@@ -200,6 +206,7 @@ class BearerAuthMiddleware(Layer):
         clock = self._clock()
         try:
             claims = self._rules.read(token, keys, self._max_bytes, clock)
+            bound_to = bound_certificate(claims)
         except UnknownKeyError:
             raise
         except TokenError as error:
@@ -218,10 +225,20 @@ class BearerAuthMiddleware(Layer):
             token_id=claims.get("jti", ""),
         )
         deadline = self._now() + min(claims["exp"] + self._rules.leeway - clock, CACHE_SECONDS)
-        verified = _Verified(principal, self._auth_for(scopes), deadline)
+        verified = _Verified(principal, self._auth_for(scopes), deadline, bound_to)
         self._verified.put(digest, verified)  # after success only: junk never pushes a genuine token out
-        exchange.principal = scope["user"] = principal
-        scope["auth"] = verified.auth
+        return self._admit(exchange, scope, verified)
+
+    def _admit(self, exchange: Exchange, scope: Scope, token: _Verified) -> Answer:
+        """Each time: a token is remembered for everybody, and is one client's."""
+        if token.bound_to is not None:
+            peer = exchange.peer_certificate
+            try:
+                check_certificate(token.bound_to, None if peer is None else peer.thumbprint)
+            except TokenError as error:
+                return self._refuse(exchange, scope, self._challenges.invalid(error.reason, error.note))
+        exchange.principal = scope["user"] = token.principal
+        scope["auth"] = token.auth
         return None
 
     def _adopt(self, keys: KeySet) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .._cache import TwoGenerations
-from .._fetch import Fetcher, FetchError
+from .._fetch import Fetcher, FetchError, is_web_url
 from ..errors import ConfigurationError
 from .encoding import parse_object
 from .keys import KeySet, shown
@@ -304,15 +304,10 @@ def metadata_urls(issuer: str) -> tuple[str, str]:
 
 def is_fetchable(url: str) -> bool:
     """https to a host, without user name or fragment; plain http on this machine alone."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-        _ = parts.port
-    except ValueError:
+    if not is_web_url(url):
         return False
-    if not host or parts.fragment or "@" in parts.netloc or not url.isascii() or not url.isprintable() or " " in url:
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
+    parts = urlsplit(url)
+    return parts.scheme == "https" or _is_loopback(parts.hostname or "")
 
 
 def _is_loopback(host: str) -> bool:

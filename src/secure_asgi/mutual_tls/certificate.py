@@ -9,6 +9,7 @@ from ..denial import Reason
 from ..errors import CertificateError
 from ..exchange import PeerCertificate
 from .names import lower_domain
+from .spiffe import is_spiffe_id, names_a_workload
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate, Name
@@ -18,6 +19,10 @@ Given = str | bytes
 
 MAX_CERTIFICATES = 10
 MAX_SIZE = 64 * 1024
+"""Characters or bytes of all of them together."""
+
+MAX_CERTIFICATE_SIZE = 16 * 1024
+"""Bytes of one (MTLS-5): thousands of names in it would take the event loop longer than a request may."""
 
 _PEM_HEAD = "-----BEGIN CERTIFICATE-----"
 _PEM_FOOT = "-----END CERTIFICATE-----"
@@ -28,8 +33,8 @@ def read_certificates(given: tuple[Given, ...]) -> PeerCertificate:
 
     DNS names, and the domains of e-mail addresses, are in lower case: RFC 5280 section 7 compares them without.
 
-    Raises ``CertificateError(Reason.CERTIFICATE_MALFORMED)`` for more than 10 certificates or 64 KiB, and for anything
-    that does not read as a certificate.
+    Raises ``CertificateError(Reason.CERTIFICATE_MALFORMED)`` for more than 10 certificates, 64 KiB, or 16 KiB of one,
+    and for anything that does not read as a certificate.
     """
     try:
         _check_size(given)
@@ -47,9 +52,13 @@ def _check_size(given: tuple[Given, ...]) -> None:
 
 
 def _der(given: Given) -> bytes:
-    if isinstance(given, bytes):
-        return given
-    text = given.strip()
+    der = given if isinstance(given, bytes) else _decoded(given.strip())
+    if len(der) > MAX_CERTIFICATE_SIZE:
+        raise ValueError(f"more than {MAX_CERTIFICATE_SIZE} bytes of one certificate")
+    return der
+
+
+def _decoded(text: str) -> bytes:
     if not (text.startswith(_PEM_HEAD) and text.endswith(_PEM_FOOT)):
         raise ValueError("not one PEM certificate")
     return b64decode("".join(text[len(_PEM_HEAD) : -len(_PEM_FOOT)].split()), validate=True)
@@ -74,7 +83,7 @@ def _read(ders: tuple[bytes, ...]) -> PeerCertificate:
         chain=ders[1:],
         attributes=_attributes(leaf.subject),
         spki_pin=spki_pin(leaf),
-        spiffe_id=uris[0] if len(uris) == 1 and uris[0].startswith("spiffe://") else None,
+        spiffe_id=_spiffe_id(uris),
     )
 
 
@@ -84,6 +93,11 @@ def _attributes(name: "Name") -> tuple[tuple[str, str], ...]:
 
 def _text(value: str | bytes) -> str:
     return value if isinstance(value, str) else f"#{value.hex()}"
+
+
+def _spiffe_id(uris: tuple[str, ...]) -> str | None:
+    is_one = len(uris) == 1 and is_spiffe_id(uris[0]) and names_a_workload(uris[0])
+    return uris[0] if is_one else None
 
 
 def _alternative_names(leaf: "Certificate") -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:

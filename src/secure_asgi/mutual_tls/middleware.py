@@ -1,60 +1,66 @@
-"""The gate: certificate → validity now → allowed name → principal. Every refusal is a 403 that looks the same."""
+"""The gate: certificate → verdict → principal. Every refusal is a 403 that looks the same."""
 
 import logging
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping
 from datetime import date
-from inspect import iscoroutinefunction
 from typing import ClassVar, Literal
 
 from .._asgi import ASGIApp, Scope
+from .._pins import Pin, PinSet
 from ..denial import Denial, Reason
 from ..errors import CertificateError, ConfigurationError
-from ..exchange import Exchange, PeerCertificate, Principal
+from ..exchange import Exchange, Principal
 from ..flow import Layer
-from .certificate import Given, read_certificates
-from .fields import strip_certificate_fields
-from .names import NameRules, own_name
-from .source import TLSExtension
+from .fields import CertificateFields
+from .identity import Identity, identity_of
+from .names import NameRules
+from .path import MAX_DEPTH
+from .source import CertificateSource, TLSExtension, is_resumed
+from .trust import Anchors, TrustAnchors
+from .verdict import Admitted, Judge, Refused, Revocation, Verdict, describe
 
 logger = logging.getLogger("secure_asgi")
 
-Identity = Callable[[PeerCertificate], Principal | None]
-
 DETAIL = "This service requires a TLS client certificate that it accepts."
 
-NO_TLS_EXTENSION = (
-    "mutual_tls refuses every request, because this server tells applications nothing about TLS (ASGI TLS extension): "
-    'run uvicorn with http="secure_asgi.servers.uvicorn:AutoProtocol"; '
-    "where a server has no such hook, verify client certificates in a proxy in front of it"
-)
+RESUMED = "a resumed TLS session verifies nobody: give trust_anchors=, so that its certificate is verified here"
 
-MAX_KNOWN = 1024
-"""Certificates remembered; past that all are forgotten, and read once more (10 µs each)."""
 
-MAX_KNOWN_SIZE = 16 * 1024
-"""Bytes of a chain that is remembered: what a client sends must not add up to much memory."""
+_DECIDED = (Admitted, Refused)
+
+_AUTHENTICATED = ("authenticated",)
 
 
 class MutualTLSMiddleware(Layer):
-    """Requires a client certificate that the TLS handshake has verified, and makes a principal of it.
+    """Requires a client certificate, verifies what it must, and makes a principal of it.
 
-    ``source`` says where the certificate comes from: ``TLSExtension()``, the connection to this server.
+    ``source`` says where the certificate comes from: ``TLSExtension()``, the connection to this server, or
+    ``ForwardedCertificate(preset, trusted=...)``, a proxy that ends TLS in front of it.
     ``required=False`` lets requests without a certificate pass; one that is presented must be acceptable all the same.
-    ``allow`` names whose certificates are accepted, one rule or several: ``"dns:client.example"``,
-    ``"dns:*.clients.example"``, ``"uri:spiffe://example.org/ns/*"``, ``"email:ops@example.org"``; one matching subject
-    alternative name is enough, the common name never is. Without rules every certificate that the handshake verified
-    is accepted.
 
-    ``identity`` maps the ``PeerCertificate`` to a ``Principal``, or to None to refuse; it is called on every request.
-    By default the subject is the certificate's only URI name, or if it has none its only DNS name, or its only e-mail
-    address; a certificate with several, or with none, is refused. ``exchange.peer_certificate``,
+    ``trust_anchors``, a PEM file of authorities (or several, or certificates; or one bundle per SPIFFE trust domain in
+    a mapping), has the path verified in this process, now and not at the handshake (RFC 5280 section 6): needed for
+    resumed sessions, that is with TLS 1.2, and for proxies that forward what they have not verified. Replaced files are
+    read again. ``max_depth`` intermediates at most may stand in the path; ``require_client_eku=False`` accepts a leaf
+    that says nothing of its purpose. ``revocation``, ``CRLs(...)`` or ``OCSP(...)``, goes with it. ``pins`` name public
+    keys, ``"sha256/..."``: that of the leaf or of a verified authority must be one of them. There are two at least, or
+    ``insecure_single_pin=True``.
+
+    ``allow`` names whose certificates are accepted, one rule or several: ``"dns:client.example"``,
+    ``"dns:*.clients.example"``, ``"spiffe://example.org/ns/*"``, ``"uri:..."``, ``"email:ops@example.org"``,
+    ``"dn:O=Example,CN=client"``; one matching rule is enough. Without rules every verified certificate is accepted.
+
+    ``identity`` says who it is: ``"spiffe"``, ``"uri"``, ``"dns"``, ``"email"``, ``"fingerprint"`` or ``"dn:CN"``, the
+    only name of that kind; or a function from ``PeerCertificate`` to ``Principal``, or to None to refuse, called on
+    every request. By default the subject is the certificate's only URI name, or if it has none its only DNS name, or
+    its only e-mail address; a certificate with several, or with none, is refused. ``exchange.peer_certificate``,
     ``exchange.principal``, ``scope["user"]`` and ``scope["auth"]`` are set.
 
     Validity times are checked on every request, as a connection may outlive its certificate. Request header fields that
     could pass for a certificate are removed, on exempt paths and in shadow mode too.
 
-    Not checked here: the chain, the extended key usage and the signature (the handshake did), and revocation.
+    Not checked here without ``trust_anchors``: the chain, the extended key usage and the signature (the handshake or
+    the proxy did).
     """
 
     name: ClassVar[str] = "mutual_tls"
@@ -63,52 +69,86 @@ class MutualTLSMiddleware(Layer):
         self,
         app: ASGIApp | None = None,
         *,
-        source: TLSExtension | None = None,
+        source: CertificateSource | None = None,
         required: bool = True,
+        trust_anchors: Anchors | Mapping[str, Anchors] | None = None,
+        max_depth: int = MAX_DEPTH,
+        require_client_eku: bool = True,
+        revocation: Revocation | None = None,
+        pins: str | Pin | Iterable[str | Pin] | None = None,
+        insecure_single_pin: bool = False,
         allow: str | Iterable[str] | None = None,
-        identity: Identity | None = None,
+        identity: str | Identity | None = None,
         mode: Literal["enforce", "shadow"] = "enforce",
         shadow_until: date | None = None,
         exempt: str | Iterable[str] = (),
     ) -> None:
         from starlette.authentication import AuthCredentials, UnauthenticatedUser
 
-        if source is not None and not isinstance(source, TLSExtension):
-            raise ConfigurationError(f"source= is TLSExtension(), got {source!r}")
+        source = source if source is not None else TLSExtension()
+        if not hasattr(source, "read") or isinstance(source, type):
+            raise ConfigurationError(f"source= is TLSExtension() or ForwardedCertificate(...), got {source!r}")
         if not isinstance(required, bool):
             raise ConfigurationError(f"required= is True or False, got {required!r}")
-        if identity is not None and (not callable(identity) or iscoroutinefunction(identity)):
+        if trust_anchors is None and source.needs_trust_anchors:
             raise ConfigurationError(
-                f"identity= is a plain function from PeerCertificate to Principal or None, got {identity!r}"
+                f"source={source!r} forwards certificates that nobody has verified: give trust_anchors="
             )
-        self._source = source if source is not None else TLSExtension()
+        if trust_anchors is None and revocation is not None:
+            raise ConfigurationError("revocation= goes with trust_anchors=: only in a verified path is an issuer known")
+        if revocation is not None and (not hasattr(revocation, "check") or isinstance(revocation, type)):
+            raise ConfigurationError(f"revocation= is CRLs(...) or OCSP(...), got {revocation!r}")
+        anchors = None
+        if trust_anchors is not None:
+            anchors = TrustAnchors(trust_anchors, max_depth=max_depth, require_client_eku=require_client_eku)
+        elif max_depth != MAX_DEPTH or not require_client_eku:
+            raise ConfigurationError("max_depth= and require_client_eku= are about trust_anchors=: give those too")
+        self._source = source
+        self._fields = CertificateFields(source.field_names)
         self._is_required = required
-        self._rules = NameRules(allow) if allow is not None else None
-        self._identity = identity
+        self._has_anchors = anchors is not None
+        own_name, self._identity = identity_of(identity)
+        self._judge = Judge(
+            anchors=anchors,
+            pins=PinSet(pins, option="pins", is_single_ok=insecure_single_pin) if pins is not None else None,
+            revocation=revocation,
+            rules=NameRules(allow) if allow is not None else None,
+            own_name=own_name,
+        )
         self._credentials = AuthCredentials
         self._nobody = UnauthenticatedUser()
-        self._known: dict[tuple[Given, ...], _Known] = {}
-        self._clock: Callable[[], float] = time.time
-        self._has_told = False
+        self._has_told: set[str] = set()
         super().__init__(app, mode=mode, shadow_until=shadow_until, exempt=exempt)
 
-    def on_request(self, exchange: Exchange, scope: Scope) -> Denial | None:
-        strip_certificate_fields(exchange, scope)
+    def on_request(self, exchange: Exchange, scope: Scope) -> Denial | Awaitable[Denial | None] | None:
         try:
             given = self._source.read(exchange, scope)
-            if given:
-                return self._admit(self._read(given), exchange, scope)
-            return MISSING if self._is_required else None
+            if not given:
+                return MISSING if self._is_required else None
+            if not self._has_anchors and is_resumed(scope):
+                self._tell(RESUMED)
+                return _denial(Reason.CERTIFICATE_UNVERIFIED, RESUMED)
+            verdict = self._judge.judge(given)
+            if isinstance(verdict, _DECIDED):
+                return self._admit(verdict, exchange, scope)
+            return self._admit_later(verdict, exchange, scope)
         except CertificateError as refused:
             if refused.reason == Reason.TLS_UNKNOWN:
-                self._tell_the_way_out()
+                self._tell(self._source.way_out)
             return _denial(refused.reason, refused.note)
         finally:
+            self._fields.strip(exchange, scope)
             self._set_a_user(scope)
 
     def on_exempt(self, exchange: Exchange, scope: Scope) -> None:
-        strip_certificate_fields(exchange, scope)
+        self._fields.strip(exchange, scope)
         self._set_a_user(scope)
+
+    async def on_startup(self, scope: Scope) -> None:
+        await self._judge.start()
+
+    async def on_shutdown(self) -> None:
+        await self._judge.close()
 
     def _set_a_user(self, scope: Scope) -> None:
         """Nobody, unless somebody is known: in shadow mode and on exempt paths the application asks for a user too."""
@@ -116,59 +156,29 @@ class MutualTLSMiddleware(Layer):
             scope["user"] = self._nobody
             scope["auth"] = self._credentials()
 
-    def _read(self, given: tuple[Given, ...]) -> "_Known":
-        try:
-            known = self._known.get(given)
-        except TypeError:
-            raise CertificateError(Reason.CERTIFICATE_MALFORMED, "neither PEM text nor DER bytes") from None
-        if known is None:
-            known = _Known(read_certificates(given), self._rules)
-            if sum(map(len, given)) <= MAX_KNOWN_SIZE:
-                if len(self._known) >= MAX_KNOWN:
-                    self._known.clear()
-                self._known[given] = known
-        return known
+    async def _admit_later(self, verdict: Awaitable[Verdict], exchange: Exchange, scope: Scope) -> Denial | None:
+        return self._admit(await verdict, exchange, scope)
 
-    def _admit(self, known: "_Known", exchange: Exchange, scope: Scope) -> Denial | None:
-        peer = known.peer
-        now = self._clock()
-        if now > known.not_after:
-            return _denial(Reason.CERTIFICATE_EXPIRED, known.note)
-        if now < known.not_before:
-            return _denial(Reason.CERTIFICATE_NOT_YET_VALID, known.note)
-        exchange.peer_certificate = peer
-        if not known.is_allowed:
-            return _denial(Reason.CERTIFICATE_NOT_ALLOWED, f"no name is allowed: {known.note}")
-        principal = known.principal if self._identity is None else self._identity(peer)
+    def _admit(self, verdict: Verdict, exchange: Exchange, scope: Scope) -> Denial | None:
+        exchange.peer_certificate = verdict.peer
+        if isinstance(verdict, Refused):
+            return _denial(verdict.reason, verdict.note)
+        principal = verdict.principal if self._identity is None else self._identity(verdict.peer)
         if principal is None:
-            return _denial(Reason.CERTIFICATE_NOT_ALLOWED, f"no identity in it: {known.note}")
+            return _denial(Reason.CERTIFICATE_NOT_ALLOWED, f"no identity in it: {describe(verdict.peer)}")
         if not isinstance(principal, Principal):
             raise TypeError(f"identity= answered with {type(principal).__name__}, not with a Principal or None")
         exchange.principal = principal
         scope["user"] = principal
-        scope["auth"] = self._credentials(("authenticated", *sorted(principal.scopes)))
+        granted = ("authenticated", *sorted(principal.scopes)) if principal.scopes else _AUTHENTICATED
+        scope["auth"] = self._credentials(granted)
         return None
 
-    def _tell_the_way_out(self) -> None:
+    def _tell(self, what_is_missing: str) -> None:
         """Once: what is missing is missing for every request."""
-        if not self._has_told:
-            self._has_told = True
-            logger.error(NO_TLS_EXTENSION)
-
-
-class _Known:
-    """A certificate that has been read, with everything about it that time does not change."""
-
-    __slots__ = ("is_allowed", "not_after", "not_before", "note", "peer", "principal")
-
-    def __init__(self, peer: PeerCertificate, rules: NameRules | None) -> None:
-        self.peer = peer
-        self.not_before = peer.not_before.timestamp()
-        self.not_after = peer.not_after.timestamp()
-        self.note = f"sha256={peer.sha256} issuer={peer.issuer[:256]}"
-        self.is_allowed = rules is None or rules.admit(peer)
-        subject = own_name(peer)
-        self.principal = Principal(method="mtls", subject=subject, issuer=peer.issuer) if subject else None
+        if what_is_missing not in self._has_told:
+            self._has_told.add(what_is_missing)
+            logger.error(what_is_missing)
 
 
 def _denial(reason: str, note: str = "") -> Denial:

@@ -1,7 +1,7 @@
-"""Names in certificates: which are allowed, and which one is the client's own (RFC 5280 section 4.2.1.6).
+"""Names in certificates, and which of them are allowed (RFC 5280 section 4.2.1.6).
 
-Comparison is exact, on parsed names of one type; a wildcard stands for one whole label or path segment. There are no
-regular expressions, and the common name is never looked at.
+Comparison is exact, on parsed names of one type; a wildcard stands for one whole label, path segment or attribute.
+There are no regular expressions, and no text of a whole subject is ever searched.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,6 +12,8 @@ from ..exchange import PeerCertificate
 _ALPHANUMERIC = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _LABEL = _ALPHANUMERIC | frozenset("-_")
 
+_Attributes = tuple[tuple[str, str], ...]
+
 _KINDS: Mapping[str, tuple[str, frozenset[str]]] = {
     "dns": (".", _LABEL),
     "uri": ("/", _ALPHANUMERIC | frozenset("-._~")),
@@ -19,7 +21,10 @@ _KINDS: Mapping[str, tuple[str, frozenset[str]]] = {
 }
 """By type of name: what separates its parts, and the characters of a part that a wildcard stands for."""
 
-_EXAMPLES = '"dns:client.example", "dns:*.clients.example", "uri:spiffe://example.org/ns/*" or "email:ops@example.org"'
+_EXAMPLES = (
+    '"dns:client.example", "dns:*.clients.example", "uri:spiffe://example.org/ns/*", "email:ops@example.org" '
+    'or "dn:O=Example,CN=client"'
+)
 
 
 class NameRules:
@@ -28,7 +33,7 @@ class NameRules:
     Raises ``ConfigurationError`` for a rule that does not read as one, and for no rule at all.
     """
 
-    __slots__ = ("_exact", "_patterns")
+    __slots__ = ("_exact", "_patterns", "_subjects")
 
     def __init__(self, rules: str | Iterable[str]) -> None:
         given = (rules,) if isinstance(rules, str) else tuple(rules)
@@ -36,7 +41,8 @@ class NameRules:
             raise ConfigurationError(
                 f"allow= got no rule: leave it out to accept every verified certificate, or give {_EXAMPLES}"
             )
-        parsed = tuple(map(_parse, given))
+        parsed = tuple(_parse(rule) for rule in given if not _is_subject(rule))
+        self._subjects = tuple(_parse_subject(rule) for rule in given if _is_subject(rule))
         self._exact = frozenset(rule for rule in parsed if "*" not in rule[1])
         self._patterns = tuple(rule for rule in parsed if "*" in rule[1])
 
@@ -46,20 +52,7 @@ class NameRules:
             or any(kind == its and _matches(kind, text, name) for its, text in self._patterns)
             for kind, names in (("dns", peer.dns), ("uri", peer.uris), ("email", peer.emails))
             for name in names
-        )
-
-
-def own_name(peer: PeerCertificate) -> str | None:
-    """The only URI name, or without any the only DNS name, or the only e-mail address; None where there is no "only".
-
-    A DNS name that is a wildcard, or no host name at all, names nobody in particular.
-    """
-    if peer.uris:
-        return _only(peer.uris)
-    if peer.dns:
-        name = _only(peer.dns)
-        return name if name is not None and _is_host(name) else None
-    return _only(peer.emails)
+        ) or any(_has_subject(peer.attributes, wanted) for wanted in self._subjects)
 
 
 def lower_domain(email: str) -> str:
@@ -68,11 +61,8 @@ def lower_domain(email: str) -> str:
     return local + at + domain.lower()
 
 
-def _only(names: tuple[str, ...]) -> str | None:
-    return names[0] if len(names) == 1 else None
-
-
-def _is_host(name: str) -> bool:
+def is_host(name: str) -> bool:
+    """Labels of letters, digits, hyphens and underscores, with dots between: no wildcard, nothing empty."""
     return all(label and _LABEL.issuperset(label) for label in name.split("."))
 
 
@@ -92,9 +82,11 @@ def _is_plain(part: str, plain: frozenset[str]) -> bool:
 def _parse(rule: str) -> tuple[str, str]:
     """``"dns:Client.example"`` → ``("dns", "client.example")``."""
     kind, _, text = rule.partition(":") if isinstance(rule, str) else ("", "", "")
-    if kind.lower() in ("cn", "dn", "subject"):
+    if kind == "spiffe":
+        kind, text = "uri", rule
+    if kind.lower() in ("cn", "subject"):
         raise ConfigurationError(
-            f"allow= goes by subject alternative names, a common name is free text: {_EXAMPLES}; got {rule!r}"
+            f"allow= goes by subject alternative names, or by all the attributes you name: {_EXAMPLES}; got {rule!r}"
         )
     if kind not in _KINDS:
         raise ConfigurationError(f"allow= takes rules such as {_EXAMPLES}; got {rule!r}")
@@ -103,7 +95,7 @@ def _parse(rule: str) -> tuple[str, str]:
     match kind:
         case "dns":
             text = text.lower()
-            is_good = _is_host(text.removeprefix("*."))
+            is_good = is_host(text.removeprefix("*."))
             shape = 'a host name, of which the first label may be "*"'
         case "uri":
             is_good = _is_uri_rule(text)
@@ -111,7 +103,7 @@ def _parse(rule: str) -> tuple[str, str]:
         case _:
             text = lower_domain(text)
             local, _, domain = text.partition("@")
-            is_good = _is_host(domain) and (local == "*" or ("*" not in local and local != ""))
+            is_good = is_host(domain) and (local == "*" or ("*" not in local and local != ""))
             shape = 'an address, in which "*" may stand for all before the @'
     if not is_good:
         raise ConfigurationError(f"allow= wants {kind}: followed by {shape}; got {rule!r}")
@@ -127,3 +119,33 @@ def _is_uri_rule(text: str) -> bool:
     # scheme://authority is written out: with a wildcard there, any trust domain could name its clients into ours.
     head, nothing, authority, *segments = (*text.split("/"), "", "")
     return nothing == "" and "*" not in head + authority and all(part == "*" or "*" not in part for part in segments)
+
+
+def _is_subject(rule: object) -> bool:
+    return isinstance(rule, str) and rule.startswith("dn:")
+
+
+def _parse_subject(rule: str) -> _Attributes:
+    """``"dn:O=Example,CN=*"`` → ``(("O", "Example"), ("CN", "*"))``."""
+    from cryptography.x509 import Name  # only here: without such a rule it is loaded with the first certificate
+
+    try:
+        wanted = tuple((each.rfc4514_attribute_name, str(each.value)) for each in Name.from_rfc4514_string(rule[3:]))
+    except ValueError:
+        wanted = ()
+    kinds = {kind for kind, _ in wanted}
+    if not wanted or len(kinds) != len(wanted) or any("*" in value and value != "*" for _, value in wanted):
+        raise ConfigurationError(
+            "allow= wants dn: followed by attributes as RFC 4514 writes them, each type once, each value to the letter "
+            f'or "*"; got {rule!r}'
+        )
+    return wanted
+
+
+def _has_subject(attributes: _Attributes, wanted: _Attributes) -> bool:
+    """Every attribute that is asked for is there once, and says what it should. Others may be there besides."""
+    return all([_fits(text, value) for its, text in attributes if its == kind] == [True] for kind, value in wanted)
+
+
+def _fits(text: str, value: str) -> bool:
+    return text == value or (value == "*" and text != "")

@@ -1,14 +1,37 @@
-"""Where the client certificate comes from. One source is configured; none is ever guessed."""
+"""Where the client certificate comes from: the TLS connection to this server. (Or ``forwarded``, from a proxy.)
+
+One source is configured; none is ever guessed.
+"""
 
 from collections.abc import Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from .._asgi import Scope
 from ..denial import Reason
 from ..errors import CertificateError
-from ..exchange import Exchange
+from ..exchange import SCOPE_KEY, Exchange
 from .certificate import MAX_CERTIFICATES, Given
+
+
+class CertificateSource(Protocol):
+    """What ``source=`` is.
+
+    ``field_names`` are the request fields it reads, lower-case: none of them reaches the application. ``way_out`` is
+    logged, once, where the deployment lacks what it takes to read a certificate.
+    """
+
+    @property
+    def needs_trust_anchors(self) -> bool: ...
+
+    @property
+    def field_names(self) -> tuple[bytes, ...]: ...
+
+    @property
+    def way_out(self) -> str: ...
+
+    def read(self, exchange: Exchange, scope: Scope) -> tuple[Given, ...]:
+        """The certificates, leaf first; empty if the client sent none. Raises ``CertificateError``, nothing else."""
 
 
 class TLSExtension:
@@ -18,6 +41,15 @@ class TLSExtension:
     of PEM text or DER bytes, leaf first; ``client_cert`` (DER), from before the specification, is read where there is
     no chain. ``client_cert_name`` alone proves nothing and is not read.
     """
+
+    needs_trust_anchors = False
+
+    way_out = (
+        "mutual_tls refuses every request, because this server tells applications nothing about TLS (ASGI TLS "
+        'extension): run uvicorn with http="secure_asgi.servers.uvicorn:AutoProtocol", or hypercorn through '
+        "secure_asgi.servers.hypercorn; where a server has no such hook (granian, daphne), verify client certificates "
+        "in a proxy in front of it and read them with ForwardedCertificate(...)"
+    )
 
     def __repr__(self) -> str:
         return "TLSExtension()"
@@ -54,3 +86,9 @@ def _keep(scope: Scope, extensions: Mapping[str, Any], tls: Mapping[str, Any], c
     kept = (chain,) if isinstance(chain, str | bytes) else tuple(islice(chain, MAX_CERTIFICATES + 1))
     scope["extensions"] = {**extensions, "tls": {**tls, "client_cert_chain": kept}}
     return kept
+
+
+def is_resumed(scope: Scope) -> bool:
+    """The TLS session was resumed, as our server hooks record it: nothing was verified for this connection."""
+    recorded = (scope.get("extensions") or {}).get(SCOPE_KEY)
+    return recorded is not None and "resumed" in recorded

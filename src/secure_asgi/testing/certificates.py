@@ -2,7 +2,7 @@
 
 Names are written as in ``MutualTLSMiddleware(allow=...)``: ``"dns:client.example"``, ``"uri:spiffe://example.org/a"``,
 ``"email:ops@example.org"``, and ``"ip:127.0.0.1"`` for servers. Nothing here is meant for production: keys are made
-in memory, without protection, and nothing can be revoked.
+in memory, without protection, and what was revoked is forgotten with the authority.
 """
 
 import os
@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ..errors import ConfigurationError
@@ -39,6 +40,7 @@ _NAMES: Mapping[str, Callable[[str], x509.GeneralName]] = {
 _CLOCKS_DIFFER = timedelta(minutes=5)
 _LEAF_LIFETIME = timedelta(days=30)
 _AUTHORITY_LIFETIME = timedelta(days=365)
+_LIST_LIFETIME = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,7 @@ class IssuedCertificate:
     def write(self, certfile: str | os.PathLike[str], keyfile: str | os.PathLike[str]) -> None:
         """The chain into ``certfile``; the key into ``keyfile``, which only its owner can read."""
         Path(certfile).write_bytes(self.chain_pem)
-        # A new file: an old one would keep its mode, and whoever had it open could read on.
-        Path(keyfile).unlink(missing_ok=True)
-        with open(os.open(keyfile, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(self.key_pem)
+        _write_key(keyfile, self.key_pem)
 
     def tls_extension(self) -> dict[str, Any]:
         """What a server would say of a connection with this client certificate: for ``scope["extensions"]["tls"]``."""
@@ -99,6 +98,22 @@ class CertificateAuthority:
             .add_extension(_key_usage(signs_certificates=True), critical=True)
             .sign(issuer_key, SHA256())
         )
+        self._revoked: dict[int, datetime] = {}
+        self._lists = 0
+
+    @classmethod
+    def load(cls, certfile: str | os.PathLike[str], keyfile: str | os.PathLike[str]) -> "CertificateAuthority":
+        """One that ``write`` has stored. Raises ``ConfigurationError`` for files that are not an authority's."""
+        certificates, key = _stored(certfile, keyfile)
+        authority = cls()
+        authority._certificate, *above = certificates
+        authority._key, authority._above = key, tuple(above)
+        return authority
+
+    def write(self, certfile: str | os.PathLike[str], keyfile: str | os.PathLike[str]) -> None:
+        """The certificate and those above it into ``certfile``; the key into ``keyfile``, for its owner only."""
+        Path(certfile).write_bytes(b"".join(map(_pem, self._path)))
+        _write_key(keyfile, _key_pem(self._key))
 
     @property
     def certificate_pem(self) -> bytes:
@@ -152,9 +167,39 @@ class CertificateAuthority:
         return IssuedCertificate(
             certificate,
             b"".join(map(_pem, (certificate, *intermediates))),
-            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+            _key_pem(key),
             _pem(root),
         )
+
+    def revoke(self, issued: "IssuedCertificate | CertificateAuthority") -> None:
+        """Put it on the revocation lists that are made from now on."""
+        certificate = issued.certificate if isinstance(issued, IssuedCertificate) else issued._certificate
+        if certificate.issuer != self._certificate.subject:
+            raise ConfigurationError("a certificate is revoked by the authority that issued it")
+        self._revoked.setdefault(certificate.serial_number, datetime.now(UTC))
+
+    def revocation_list(self, *, next_update: datetime | None = None, number: int | None = None) -> bytes:
+        """What is revoked, as a PEM list (CRL) that is in force from five minutes ago for seven days.
+
+        ``next_update`` (aware) is when the next list is due; one that has passed makes a list that has run out.
+        ``number`` is one more each time, unless given.
+        """
+        self._lists = number if number is not None else self._lists + 1
+        this_update = datetime.now(UTC) - _CLOCKS_DIFFER
+        if next_update is None:
+            next_update = this_update + _LIST_LIFETIME
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._certificate.subject)
+            .last_update(min(this_update, next_update - _CLOCKS_DIFFER))
+            .next_update(next_update)
+            .add_extension(x509.CRLNumber(self._lists), critical=False)
+            .add_extension(_authority_key(self._key.public_key()), critical=False)
+        )
+        for serial, since in self._revoked.items():
+            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(since)
+            builder = builder.add_revoked_certificate(entry.build())
+        return builder.sign(self._key, SHA256()).public_bytes(Encoding.PEM)
 
 
 def issue_certificate(*names: str, authority: CertificateAuthority | None = None, **options: Any) -> IssuedCertificate:
@@ -191,8 +236,12 @@ def _builder(
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False)  # type: ignore[arg-type]
+        .add_extension(_authority_key(issuer_key), critical=False)
     )
+
+
+def _authority_key(key: Any) -> x509.AuthorityKeyIdentifier:
+    return x509.AuthorityKeyIdentifier.from_issuer_public_key(key)
 
 
 def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
@@ -211,3 +260,34 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 def _pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(Encoding.PEM)
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _write_key(keyfile: str | os.PathLike[str], key_pem: bytes) -> None:
+    # A new file: an old one would keep its mode, and whoever had it open could read on.
+    Path(keyfile).unlink(missing_ok=True)
+    with open(os.open(keyfile, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(key_pem)
+
+
+def _stored(
+    certfile: str | os.PathLike[str], keyfile: str | os.PathLike[str]
+) -> tuple[list[x509.Certificate], ec.EllipticCurvePrivateKey]:
+    try:
+        certificates = x509.load_pem_x509_certificates(Path(certfile).read_bytes())
+        key = load_pem_private_key(Path(keyfile).read_bytes(), None)
+        is_authority = certificates[0].extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except OSError as error:
+        raise ConfigurationError(f"{str(error.filename)!r} cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.ExtensionNotFound, x509.DuplicateExtension):
+        is_authority = False
+    if not is_authority or not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ConfigurationError(
+            f"{str(certfile)!r} is to hold an authority's PEM certificate and {str(keyfile)!r} its unencrypted EC key"
+        )
+    if key.public_key() != certificates[0].public_key():
+        raise ConfigurationError(f"{str(keyfile)!r} is not the key of the certificate in {str(certfile)!r}")
+    return certificates, key

@@ -6,10 +6,11 @@ has none, and is read in the forms seen in practice.
 
 import re
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from .._asgi import read_fields
+from .._networks import Address, address, network, unmapped
 from ..denial import Reason
 from ..errors import ConfigurationError, ForwardedError
 
@@ -42,8 +43,6 @@ def client_address(
 Lines = bytes | tuple[bytes, ...]
 """A field's value as ``Fields`` has it: a tuple where it came on several lines."""
 
-_Address = IPv4Address | IPv6Address
-
 
 class Origin(NamedTuple):
     """Where a request comes from. ``port`` None: the peer's own. ``is_secure`` None: no proxy said."""
@@ -60,7 +59,7 @@ NOBODY = Origin(None, None, None, False)
 class _Hop(NamedTuple):
     """One element of a chain. ``address`` None: ``unknown``, or a name that hides it."""
 
-    address: _Address | None
+    address: Address | None
     port: int = 0
     is_secure: bool | None = None
 
@@ -87,18 +86,18 @@ class Chain:
         self._read = _read_forwarded if self.field == b"forwarded" else _read_addresses
         self._split = _split_quoted if self.field == b"forwarded" else _split_plain
         self._trusts_unix = "unix" in named
-        self._networks = tuple(_network(text) for text in named if text != "unix")
+        self._networks = tuple(network(text) for text in named if text != "unix")
 
     def peer(self, host: str) -> Origin:
         """The socket's peer by itself; an empty ``host`` is a Unix socket."""
-        address = _peer_address(host)
+        peer = address(host)
         if self._hops is not None:
             is_ours = True
         elif host:
-            is_ours = self._trusts(address)
+            is_ours = self._trusts(peer)
         else:
             is_ours = self._trusts_unix
-        return Origin(None if address is None else str(address), None, None, is_ours)
+        return Origin(None if peer is None else str(peer), None, None, is_ours)
 
     def walk(self, host: str, lines: Lines | None, proto: Lines | None = None) -> Origin:
         """From a peer that may speak for others to the client. Raises ``ForwardedError``.
@@ -124,8 +123,8 @@ class Chain:
                 break
         return peer if hop is None else _behind(hop)
 
-    def _trusts(self, address: _Address | None) -> bool:
-        return address is not None and any(address in network for network in self._networks)
+    def _trusts(self, host: Address | None) -> bool:
+        return host is not None and any(host in ours for ours in self._networks)
 
     def _elements(self, lines: Lines | None) -> list[str]:
         """The field's elements, last first."""
@@ -153,39 +152,8 @@ def _field_name(source: str) -> bytes:
     return name.encode()
 
 
-def _network(text: str) -> IPv4Network | IPv6Network:
-    try:
-        network = ip_network(str(text).replace("%", " "), strict=False)  # a zone names a link, not a network
-    except ValueError:
-        raise ConfigurationError(
-            f'trusted= takes networks ("10.0.0.0/8", "fd00::/8"), addresses and "unix", never a wildcard; got {text!r}'
-        ) from None
-    if network.prefixlen == 0:
-        raise ConfigurationError(
-            f"trusted={text!r} believes everybody: give your proxies' networks, or hops= if you know only how many"
-        )
-    if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped:
-        raise ConfigurationError(f"trusted={text!r}: write the IPv4 network that it maps")
-    if "/" in text and str(ip_address(text.partition("/")[0])) != str(network.network_address):
-        raise ConfigurationError(f"trusted={text!r} has host bits set: write {str(network)!r}")
-    return network
-
-
 def _behind(hop: _Hop) -> Origin:
     return Origin(None if hop.address is None else str(hop.address), hop.port, hop.is_secure, True)
-
-
-def _peer_address(host: str) -> _Address | None:
-    """None for a Unix socket, and for what a test client calls itself. A link-local peer is known without its link."""
-    try:
-        return _unmapped(ip_address(host.partition("%")[0]))
-    except ValueError:
-        return None
-
-
-def _unmapped(address: _Address) -> _Address:
-    """An IPv4 address in IPv6 clothes (``::ffff:10.0.0.1``) is that IPv4 address, to networks and to limits."""
-    return getattr(address, "ipv4_mapped", None) or address
 
 
 # The two grammars. Both are split from the right-hand end, where our proxies wrote.
@@ -265,10 +233,10 @@ def _read_node(text: str) -> _Hop:
         raise ForwardedError(Reason.FORWARDED_MALFORMED, "not an address")
     try:
         # As ipaddress reads them: no octal, no short form; a zone did not get this far.
-        address = IPv4Address(node[1]) if node[1] else _unmapped(IPv6Address(node[2])) if node[2] else None
+        found = IPv4Address(node[1]) if node[1] else unmapped(IPv6Address(node[2])) if node[2] else None
     except ValueError:
         raise ForwardedError(Reason.FORWARDED_MALFORMED, "not an address") from None
-    return _Hop(address, port)
+    return _Hop(found, port)
 
 
 def _read_scheme(text: str) -> bool:
