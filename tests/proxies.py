@@ -13,7 +13,6 @@ import shutil
 import socket
 import ssl
 import subprocess
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
-import uvicorn
 
 from .handshake import client_context
 from .paths import ROOT
@@ -250,21 +248,3 @@ def _write(
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def serving(app: Any, **options: Any) -> Iterator[int]:
-    """A uvicorn in a thread, with its defaults (proxy headers too) and our protocol class; gives its port, or 0."""
-    settings = {"host": "127.0.0.1", "port": 0, "lifespan": "off", "log_config": None, "access_log": False}
-    settings |= {"http": "secure_asgi.servers.uvicorn:AutoProtocol"} | options
-    server = uvicorn.Server(uvicorn.Config(app, **settings))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.002)
-    try:
-        yield 0 if options.get("uds") else server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join()

@@ -8,22 +8,24 @@ import contextlib
 import json
 import ssl
 from base64 import b64decode, b64encode
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
+import websockets.exceptions
+import websockets.sync.client
 
 from secure_asgi import Layer, MutualTLSMiddleware
 from secure_asgi.mutual_tls import ForwardedCertificate, ProxyCertificate, ProxySecret
+from secure_asgi._pins import spki_pin
 from secure_asgi.testing.certificates import CertificateAuthority
 from secure_asgi.tls import server_context
 
-from .proxies import HOST, Proxy, ask, blocks, connect, running, serving
+from .handshake import client_context
+from .proxies import HOST, Proxy, ask, blocks, connect, running
+from .serving import uvicorn_serving
 
 NGINX = "mutual-tls-behind-nginx.md"
 OTHERS = "mutual-tls-behind-a-proxy.md"
@@ -35,6 +37,9 @@ CLIENTS = CertificateAuthority("Clients CA")
 ISSUING = CLIENTS.subordinate("Issuing CA")
 SERVERS = CertificateAuthority("Servers CA")
 INTERNAL = CertificateAuthority("Internal CA")
+
+OURS = INTERNAL.issue("dns:proxy.internal")
+"""The proxy's own certificate, where it shows one to the application."""
 
 SHOP = CLIENTS.issue("dns:shop.clients.example")
 DEEP = ISSUING.issue("dns:deep.clients.example")
@@ -53,7 +58,7 @@ def certificates(tmp_path_factory):
         "deep": DEEP,
         "foreign": CertificateAuthority("Foreign").issue("dns:shop.clients.example"),
         "app": INTERNAL.issue("dns:orders.internal", f"dns:{HOST}", usage="server"),
-        "proxy": INTERNAL.issue("dns:proxy.internal"),
+        "proxy": OURS,
         "colleague": INTERNAL.issue("dns:colleague.internal"),
     }
     for name, certificate in issued.items():
@@ -77,10 +82,9 @@ class Telltale(Layer):
 
 
 async def tell(scope, receive, send):
-    """Answers with the user and the names of the fields that it got to see."""
-    certificate = scope["secure_asgi"].peer_certificate
-    told = {"user": scope["user"].display_name, "sha256": certificate.sha256, "fields": _fields(scope)}
-    await _answer(told, scope, receive, send)
+    """Answers with the user, the hash of its certificate and the fields that it got to see."""
+    told = {"user": scope["user"].display_name, "sha256": scope["secure_asgi"].peer_certificate.sha256}
+    await _answer(told | {"fields": _fields(scope)}, scope, receive, send)
 
 
 async def echo(scope, receive, send):
@@ -115,51 +119,154 @@ def application(**options):
 # --- the proxies ---------------------------------------------------------------------------------------------------
 
 
+def by_nginx(certificate):
+    return [("X-SSL-Client-Verify", "SUCCESS"), ("X-SSL-Client-Cert", quote(certificate.certificate_pem, safe=""))]
+
+
+def by_haproxy(certificate):
+    return [("X-SSL-Client-Used", "1"), ("X-SSL-Client-Verify", "0"), ("X-SSL-Client-Cert", base64(certificate))]
+
+
+def by_apache(certificate):
+    pem = certificate.certificate_pem.decode().replace("\n", " ")
+    return [("X-SSL-Client-Verify", "SUCCESS"), ("X-SSL-Client-Cert", pem)]
+
+
+def by_caddy(certificate):
+    return [("Client-Cert", f":{base64(certificate)}:")]
+
+
+def base64(certificate):
+    return b64encode(der(certificate)).decode()
+
+
+def der(certificate):
+    return ssl.PEM_cert_to_DER_cert(certificate.certificate_pem.decode())
+
+
+CLAIMS = {"nginx": by_nginx, "haproxy": by_haproxy, "apache": by_apache, "caddy": by_caddy}
+"""How each says that it has verified a certificate. A client that says the same is lying."""
+
+
 @dataclass(frozen=True)
 class Front:
-    """A proxy and how it is trusted. ``snippet`` numbers nginx's ways to the application, in the order of the page."""
+    """A proxy and how it is trusted. ``way`` counts nginx's ways to the application, in the order of the page."""
 
     program: str
     trusted: Any
-    snippet: int = 0
+    way: int = 0
 
     @property
     def files(self):
         if self.program != "nginx":
             return blocks(OTHERS, self.program)
-        *snippets, site = sorted(blocks(NGINX, "nginx"), key=lambda file: "conf.d" in file[0])
-        return [snippets[self.snippet], site]
-
-    @property
-    def claims(self) -> Callable[[bytes], list[tuple[str, str]]]:
-        return CLAIMS[self.program]
+        files = blocks(NGINX, "nginx")
+        ways = [file for file in files if "snippets" in file[0]]
+        return [ways[self.way], *(file for file in files if file not in ways)]
 
 
-def by_nginx(pem):
-    return [("X-SSL-Client-Verify", "SUCCESS"), ("X-SSL-Client-Cert", quote(pem.decode(), safe=""))]
-
-
-def by_haproxy(pem):
-    der = b64encode(ssl.PEM_cert_to_DER_cert(pem.decode())).decode()
-    return [("X-SSL-Client-Used", "1"), ("X-SSL-Client-Verify", "0"), ("X-SSL-Client-Cert", der)]
-
-
-def by_apache(pem):
-    return [("X-SSL-Client-Verify", "SUCCESS"), ("X-SSL-Client-Cert", pem.decode().replace("\n", " "))]
-
-
-def by_caddy(pem):
-    return [("Client-Cert", f":{b64encode(ssl.PEM_cert_to_DER_cert(pem.decode())).decode()}:")]
-
-
-CLAIMS = {"nginx": by_nginx, "haproxy": by_haproxy, "apache": by_apache, "caddy": by_caddy}
-"""How each says that it has verified a certificate; a client that says the same is lying."""
-
+BY_SECRET = ProxySecret("x-proxy-secret", SECRET)
 FRONTS = {
-    "nginx, secret": Front("nginx", ProxySecret("x-proxy-secret", SECRET)),
-    "nginx, Unix socket": Front("nginx", "unix", snippet=1),
-    "nginx, certificate": Front("nginx", ProxyCertificate((INTERNAL, CLIENTS)), snippet=2),
+    "nginx, secret": Front("nginx", BY_SECRET),
+    "nginx, Unix socket": Front("nginx", "unix", way=1),
+    "nginx, certificate": Front(
+        "nginx", ProxyCertificate((spki_pin(OURS.certificate), "sha256/" + "A" * 43 + "=")), way=2
+    ),
     "haproxy, network": Front("haproxy", "127.0.0.1/32"),
-    "apache, secret": Front("apache", ProxySecret("x-proxy-secret", SECRET)),
+    "apache, secret": Front("apache", BY_SECRET),
     "caddy, network": Front("caddy", "127.0.0.1/32"),
 }
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A proxy, and the application's own port behind it."""
+
+    front: Front
+    proxy: Proxy
+    port: int
+
+    def ask(self, *arguments, **options):
+        return self.proxy.ask(*arguments, **options)
+
+
+@contextlib.contextmanager
+def deployed(front, certificates, folder, *edits, **options):
+    """``edits`` are ``(text, replacement)`` in the page's configuration; ``options`` are the middleware's."""
+    socket_path = folder / "run" / "orders" / "app.sock"
+    socket_path.parent.mkdir(parents=True)
+    settings = {"path": str(socket_path)} if front.way == 1 else {}
+    if front.way == 2:
+        settings["tls"] = server_context(
+            certificates / "app.pem",
+            certificates / "app.key",
+            client_ca=certificates / "internal-ca.pem",
+            client_auth="required",
+        )
+    source = ForwardedCertificate(front.program, trusted=front.trusted)
+    # The field that names us, for uvicorn to believe: what it then takes for the client must make no difference.
+    settings["forwarded_allow_ips"] = "*"
+    with uvicorn_serving(application(source=source, **options), **settings) as port:
+        files = front.files
+        for text, replacement in edits:
+            assert any(text in content for _, content in files), text
+            files = [(path, content.replace(text, replacement)) for path, content in files]
+        upstream = f"127.0.0.1:{port}"
+        with running(front.program, files, folder=folder, certificates=certificates, upstream=upstream) as proxy:
+            yield Deployment(front, proxy, port)
+
+
+@pytest.fixture(scope="module", params=FRONTS)
+def deployment(request, certificates, tmp_path_factory):
+    front = FRONTS[request.param]
+    # What nginx and Caddy forward is the leaf alone: the issuing authority is trusted itself.
+    anchors = (certificates / "clients-ca.pem", certificates / "issuing-ca.pem")
+    with deployed(front, certificates, tmp_path_factory.mktemp(front.program), trust_anchors=anchors) as made:
+        yield made
+
+
+# --- what each hands on --------------------------------------------------------------------------------------------
+
+PRESENT = {
+    "nginx": lambda fields: (fields["x-ssl-client-verify"], unquote(fields["x-ssl-client-cert"])),
+}
+ABSENT = {
+    "nginx": {"x-ssl-client-verify": "NONE"},
+    "haproxy": {
+        "x-ssl-client-used": "0",
+        "x-ssl-client-verify": "0",
+        "x-ssl-client-cert": "",
+        "x-ssl-client-chain": "",
+    },
+    "apache": {"x-ssl-client-verify": "NONE", "x-ssl-client-cert": "(null)"},
+    "caddy": {"client-cert": ":{http.request.tls.client.certificate_der_base64}:"},
+}
+OURS_TO_SET = ("x-ssl-client-", "client-cert")
+
+
+def about_certificates(answer):
+    """The fields of the preset and their aliases; nothing is there twice."""
+    found = [(name, value) for name, value in answer.json if plain(name).startswith(OURS_TO_SET)]
+    assert len(dict(found)) == len(found)
+    return dict(found)
+
+
+def plain(name):
+    return name.replace("_", "-").replace(".", "-")
+
+
+def lowered(pairs):
+    return {name.lower(): value for name, value in pairs}
+
+
+def test_what_is_handed_on(deployment):
+    """Mutual TLS behind a proxy begins with what it says; each says "no certificate" in its own way."""
+    claims = CLAIMS[deployment.front.program]
+    assert about_certificates(deployment.ask("/echo")) == ABSENT[deployment.front.program]
+    handed_on = about_certificates(deployment.ask("/echo", client="shop"))
+    if deployment.front.program == "haproxy":
+        assert handed_on.pop("x-ssl-client-chain") == ""
+    if deployment.front.program == "nginx":
+        # With another set of characters escaped.
+        handed_on["x-ssl-client-cert"] = quote(unquote(handed_on["x-ssl-client-cert"]), safe="")
+    assert handed_on == lowered(claims(SHOP))
