@@ -30,7 +30,6 @@ HOWTO = ROOT / "docs" / "howto"
 PATH = f"{os.environ['PATH']}:/usr/sbin"
 
 
-
 @dataclass(frozen=True)
 class Program:
     """``main`` stands around a page's files as in a real installation, and makes one process of the program here."""
@@ -141,8 +140,13 @@ class Proxy:
         return "\n".join(file.read_text(errors="replace") for file in sorted(self.folder.glob("*.log")))
 
 
-def connect(port: int, certificates: Path, client: str | None, *, source: str = "127.0.0.1") -> ssl.SSLSocket:
-    plain = socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0))
+def plain_connection(port: int, *, source: str = "127.0.0.1") -> socket.socket:
+    """``source`` is the address that the other end sees: all of 127.0.0.0/8 are ours."""
+    return socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0))
+
+
+def connect(port: int, certificates: Path, client: str | None) -> ssl.SSLSocket:
+    plain = plain_connection(port)
     try:
         return client_context(certificates, client).wrap_socket(plain, server_hostname=HOST)
     except BaseException:
@@ -150,10 +154,13 @@ def connect(port: int, certificates: Path, client: str | None, *, source: str = 
         raise
 
 
-def ask(connection: socket.socket, path: str, fields: Iterable[tuple[str, str]] = ()) -> Answer:
-    lines = [f"GET {path} HTTP/1.1", f"Host: {HOST}", "Connection: close", *(f"{n}: {v}" for n, v in fields), "", ""]
-    with contextlib.closing(connection):
-        connection.sendall("\r\n".join(lines).encode("latin-1"))
+def ask(
+    connection: socket.socket, path: str, fields: Iterable[tuple[str, str]] = (), *, stays_open: bool = False
+) -> Answer:
+    lines = [f"GET {path} HTTP/1.1", f"Host: {HOST}", f"Connection: {'keep-alive' if stays_open else 'close'}"]
+    lines += [f"{name}: {value}" for name, value in fields]
+    with contextlib.nullcontext() if stays_open else contextlib.closing(connection):
+        connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
         response = http.client.HTTPResponse(connection)
         response.begin()
         return Answer(response.status, response.headers, response.read())
@@ -221,9 +228,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _write(
-    name: str, files: list[tuple[str, str]], folder: Path, certificates: Path, port: int, upstream: str
-) -> None:
+def _write(name: str, files: list[tuple[str, str]], folder: Path, certificates: Path, port: int, upstream: str) -> None:
     places = {
         r"/(?=(etc|run)/)": f"{folder}/",
         r"\b127\.0\.0\.1:8000\b": upstream,

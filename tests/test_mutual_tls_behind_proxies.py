@@ -7,9 +7,10 @@ makes of it, with each way of trusting a proxy at least once.
 import contextlib
 import json
 import ssl
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -18,13 +19,13 @@ import websockets.exceptions
 import websockets.sync.client
 
 from secure_asgi import Layer, MutualTLSMiddleware
-from secure_asgi.mutual_tls import ForwardedCertificate, ProxyCertificate, ProxySecret
 from secure_asgi._pins import spki_pin
+from secure_asgi.mutual_tls import ForwardedCertificate, ProxyCertificate, ProxySecret
 from secure_asgi.testing.certificates import CertificateAuthority
 from secure_asgi.tls import server_context
 
 from .handshake import client_context
-from .proxies import HOST, Proxy, ask, blocks, connect, running
+from .proxies import HOST, Proxy, ask, blocks, connect, plain_connection, running
 from .serving import uvicorn_serving
 
 NGINX = "mutual-tls-behind-nginx.md"
@@ -48,7 +49,7 @@ DEEP = ISSUING.issue("dns:deep.clients.example")
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory):
     folder = tmp_path_factory.mktemp("certificates")
-    (folder / "ca.pem").write_bytes(SERVERS.certificate_pem)
+    (folder / "ca.pem").write_bytes(SERVERS.certificate_pem + INTERNAL.certificate_pem)
     (folder / "clients-ca.pem").write_bytes(CLIENTS.certificate_pem)
     (folder / "issuing-ca.pem").write_bytes(ISSUING.certificate_pem)
     (folder / "internal-ca.pem").write_bytes(INTERNAL.certificate_pem)
@@ -227,9 +228,6 @@ def deployment(request, certificates, tmp_path_factory):
 
 # --- what each hands on --------------------------------------------------------------------------------------------
 
-PRESENT = {
-    "nginx": lambda fields: (fields["x-ssl-client-verify"], unquote(fields["x-ssl-client-cert"])),
-}
 ABSENT = {
     "nginx": {"x-ssl-client-verify": "NONE"},
     "haproxy": {
@@ -241,32 +239,274 @@ ABSENT = {
     "apache": {"x-ssl-client-verify": "NONE", "x-ssl-client-cert": "(null)"},
     "caddy": {"client-cert": ":{http.request.tls.client.certificate_der_base64}:"},
 }
-OURS_TO_SET = ("x-ssl-client-", "client-cert")
+
+
+def test_what_is_handed_on(deployment):
+    """Each says "no certificate" in its own way; and of what the client says under the same names, nothing is left."""
+    claims = CLAIMS[deployment.front.program]
+    for lies in ((), claims(DEEP), [*claims(DEEP), *claims(DEEP)]):
+        assert about_certificates(deployment.ask("/echo", fields=lies)) == ABSENT[deployment.front.program]
+        handed_on = about_certificates(deployment.ask("/echo", client="shop", fields=lies))
+        if deployment.front.program == "haproxy":
+            assert handed_on.pop("x-ssl-client-chain") == ""
+        if deployment.front.program == "nginx":
+            # It escapes some characters that others leave.
+            handed_on["x-ssl-client-cert"] = quote(unquote(handed_on["x-ssl-client-cert"]), safe="")
+        assert handed_on == {name.lower(): value for name, value in claims(SHOP)}
+
+
+def test_which_aliases_are_handed_on(deployment):
+    """Only nginx drops names that others fold into the real one."""
+    claims = CLAIMS[deployment.front.program](DEEP)
+    aliases = [pair for how in ALIASES for pair in spelt(how, claims)]
+    sent = {name.lower() for name, _ in aliases}
+    arrived = {name for name, _ in deployment.ask("/echo", fields=aliases).json} & sent
+    assert arrived == (set() if deployment.front.program == "nginx" else sent)
+
+
+ALIASES = {
+    "with an underscore": lambda name: name.replace("-", "_"),
+    "with a dot": lambda name: name.replace("-", "."),
+    "with both": lambda name: name.replace("-", "_", 1).replace("-", "."),
+}
+
+
+def spelt(how, claims):
+    return [(ALIASES[how](name), value) for name, value in claims]
 
 
 def about_certificates(answer):
-    """The fields of the preset and their aliases; nothing is there twice."""
-    found = [(name, value) for name, value in answer.json if plain(name).startswith(OURS_TO_SET)]
+    """The preset's fields; nothing is there twice."""
+    found = [(name, value) for name, value in answer.json if name.startswith(("x-ssl-client-", "client-cert"))]
     assert len(dict(found)) == len(found)
     return dict(found)
 
 
-def plain(name):
-    return name.replace("_", "-").replace(".", "-")
+# --- who it is, and who it is not ----------------------------------------------------------------------------------
 
 
-def lowered(pairs):
-    return {name.lower(): value for name, value in pairs}
+@pytest.mark.parametrize(("client", "issued"), [("shop", SHOP), ("deep", DEEP)])
+def test_the_right_identity(deployment, client, issued):
+    """MTLS-2, CERT-1: by an authority itself, and by one between it and the root."""
+    answer = deployment.ask(client=client)
+    assert answer.status == 200
+    assert answer.json["user"] == f"{client}.clients.example"
+    assert answer.json["sha256"] == sha256(der(issued)).hexdigest()
+    names = {name for name, _ in answer.json["fields"]}
+    assert not {name for name in names if name.startswith(("x-ssl-client", "client-cert"))}
+    if isinstance(deployment.front.trusted, ProxySecret):
+        assert "x-proxy-secret" not in names
 
 
-def test_what_is_handed_on(deployment):
-    """Mutual TLS behind a proxy begins with what it says; each says "no certificate" in its own way."""
-    claims = CLAIMS[deployment.front.program]
-    assert about_certificates(deployment.ask("/echo")) == ABSENT[deployment.front.program]
-    handed_on = about_certificates(deployment.ask("/echo", client="shop"))
-    if deployment.front.program == "haproxy":
-        assert handed_on.pop("x-ssl-client-chain") == ""
-    if deployment.front.program == "nginx":
-        # With another set of characters escaped.
-        handed_on["x-ssl-client-cert"] = quote(unquote(handed_on["x-ssl-client-cert"]), safe="")
-    assert handed_on == lowered(claims(SHOP))
+def test_without_a_certificate(deployment):
+    """MTLS-4: the proxy's way of saying so is understood as just that."""
+    answer = deployment.ask()
+    assert (answer.status, answer.headers["x-reason"]) == (403, "certificate_missing")
+
+
+def test_of_another_authority(deployment):
+    """CERT-1: as the pages configure them, the proxies themselves do not let it through."""
+    try:
+        answer = deployment.ask(client="foreign")
+    except OSError:
+        return
+    assert deployment.front.program == "nginx"
+    assert answer.status == 400
+    assert b"The SSL certificate error" in answer.body
+
+
+OTHERS_CLAIMS = [
+    *by_haproxy(DEEP),
+    *by_caddy(DEEP),
+    ("Client-Cert-Chain", f":{base64(ISSUING)}:"),
+    ("X-Forwarded-Client-Cert", f'Hash={sha256(der(DEEP)).hexdigest()};Cert="{quote(DEEP.certificate_pem, safe="")}"'),
+    ("X-Forwarded-Tls-Client-Cert", base64(DEEP)),
+    ("SSL-Client-Cert", quote(DEEP.certificate_pem, safe="")),
+    ("SSL-Client-Verify", "SUCCESS"),
+    ("X-Amzn-Mtls-Clientcert", quote(DEEP.certificate_pem, safe="+=/")),
+    ("X-Amzn-Mtls-Clientcert-Leaf", quote(DEEP.certificate_pem, safe="+=/")),
+    ("X-ARR-ClientCert", base64(DEEP)),
+    ("X-Client-Cert", quote(DEEP.certificate_pem, safe="")),
+    ("Cf-Client-Cert-Der-Base64", base64(DEEP)),
+    ("Cf-Cert-Verified", "true"),
+]
+
+
+LIES = {
+    "the fields themselves": lambda claims: claims,
+    "twice": lambda claims: [*claims, *claims],
+    "in capitals": lambda claims: [(name.upper(), value) for name, value in claims],
+    "one of them": lambda claims: claims[-1:],
+    "that there is none": lambda claims: [(name, "(null)") for name, _ in claims],
+    "an empty one": lambda claims: [(name, "") for name, _ in claims],
+    "on two lines": lambda claims: [(name, f"{value[:40]}\r\n {value[40:]}") for name, value in claims],
+    "a blank before the colon": lambda claims: [(f"{name} ", value) for name, value in claims],
+    "the fields of all others": lambda claims: [pair for pair in OTHERS_CLAIMS if pair[0] not in dict(claims)],
+    "a chain": lambda claims: [*claims, ("X-SSL-Client-Chain", base64(ISSUING)), ("Client-Cert-Chain", ":AA==:")],
+    "a guess at the secret": lambda claims: [*claims, ("X-Proxy-Secret", "a-guess-of-32-random-characters")],
+    "to come from the proxy": lambda claims: [
+        *claims,
+        ("X-Forwarded-For", "127.0.0.1"),
+        ("Forwarded", "for=127.0.0.1"),
+    ],
+    "that the sign is for this hop": lambda claims: [*claims, ("Connection", claims[0][0])],
+    "that the secret is for this hop": lambda claims: [*claims, ("Connection", "X-Proxy-Secret")],
+    "an alias with an underscore": lambda claims: spelt("with an underscore", claims),
+    "an alias with a dot": lambda claims: spelt("with a dot", claims),
+    "an alias with both": lambda claims: spelt("with both", claims),
+}
+"""What a client says who is ``SHOP``, or nobody, and would like to be ``DEEP``."""
+
+AMBIGUOUS = (403, "certificate_field_ambiguous")
+NOT_HTTP = (400, None)
+OUTCOMES = {
+    ("on two lines", "nginx"): NOT_HTTP,
+    ("on two lines", "apache"): NOT_HTTP,
+    **{("a blank before the colon", program): NOT_HTTP for program in CLAIMS},
+    **{(lie, program): AMBIGUOUS for lie in LIES if "alias" in lie for program in CLAIMS if program != "nginx"},
+    # Apache does drop what a client's Connection field names, after it has set it.
+    ("that the sign is for this hop", "apache"): (403, "certificate_unverified"),
+    ("that the secret is for this hop", "apache"): (403, "proxy_untrusted"),
+}
+"""Where a lie has another effect than none."""
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_lie_makes_nobody_else_of_a_client(deployment, lie):
+    """MTLS-3: it stays who it is, or is refused; and no field of the kind gets to the application."""
+    fields = LIES[lie](CLAIMS[deployment.front.program](DEEP))
+    outcome = OUTCOMES.get((lie, deployment.front.program), (200, None))
+    answer = deployment.ask(client="shop", fields=fields)
+    assert (answer.status, answer.headers["x-reason"]) == outcome
+    if answer.status == 200:
+        assert answer.json["user"] == "shop.clients.example"
+        assert not {name for name, _ in answer.json["fields"]} & {name.lower() for name, _ in OTHERS_CLAIMS}
+    # Without a certificate of its own it stays nobody.
+    assert deployment.ask(fields=fields).status == (400 if outcome == NOT_HTTP else 403)
+
+
+# --- past the proxy ------------------------------------------------------------------------------------------------
+
+
+def test_past_the_proxy(deployment, certificates):
+    """MTLS-3: straight to the application's port, with all that the proxy would say."""
+    front, port = deployment.front, deployment.port
+    claims = CLAIMS[front.program](SHOP)
+    if front.trusted == "unix":
+        assert port == 0  # there is none
+    elif front.way == 2:
+        with pytest.raises(OSError):
+            ask(connect(port, certificates, None), "/", claims)
+        with pytest.raises(OSError):
+            ask(connect(port, certificates, "shop"), "/", claims)
+        answer = ask(connect(port, certificates, "colleague"), "/", claims)
+        assert (answer.status, answer.headers["x-reason"]) == (403, "proxy_untrusted")
+    else:
+        from_elsewhere = [("X-Forwarded-For", "127.0.0.1")]
+        wrong = [("X-Proxy-Secret", SECRET.replace("r", "R"))]
+        twice = [("X-Proxy-Secret", SECRET), ("X-Proxy-Secret", SECRET)]
+        for more in (from_elsewhere, wrong, twice):
+            answer = ask(plain_connection(port, source="127.0.0.2"), "/", claims + more)
+            assert (answer.status, answer.headers["x-reason"]) == (403, "proxy_untrusted")
+
+
+# --- configured otherwise than the pages say -----------------------------------------------------------------------
+
+
+def test_a_location_that_sets_nothing(certificates, tmp_path):
+    """The secret stands beside the fields, so where nginx does not set them it does not vouch for them either."""
+    forgetful = ("    location / {", "    location /forgotten { proxy_pass http://127.0.0.1:8000; }\n    location / {")
+    with deployed(FRONTS["nginx, secret"], certificates, tmp_path, forgetful) as made:
+        for client in (None, "shop"):
+            answer = made.ask("/forgotten", client=client, fields=by_nginx(DEEP))
+            assert (answer.status, answer.headers["x-reason"]) == (403, "proxy_untrusted")
+        assert made.ask("/", client="shop", fields=by_nginx(DEEP)).json["user"] == "shop.clients.example"
+
+
+def test_an_nginx_that_lets_every_name_through(certificates, tmp_path):
+    lax = ("    location / {", "    underscores_in_headers on;\n    ignore_invalid_headers off;\n    location / {")
+    with deployed(FRONTS["nginx, secret"], certificates, tmp_path, lax) as made:
+        for how in ALIASES:
+            answer = made.ask(client="shop", fields=spelt(how, by_nginx(DEEP)))
+            assert (answer.status, answer.headers["x-reason"]) == AMBIGUOUS
+
+
+LAX = {
+    "nginx": ("nginx, secret", (" optional;", " optional_no_ca;"), "certificate_unverified"),
+    "haproxy": (
+        "haproxy, network",
+        (" verify optional", " verify optional ca-ignore-err all crt-ignore-err all"),
+        "certificate_unverified",
+    ),
+    "apache": ("apache, secret", (" optional\n", " optional_no_ca\n"), "certificate_unverified"),
+    # Nothing that Caddy hands on tells of it.
+    "caddy": (
+        "caddy, network",
+        ("verify_if_given\n            trusted_ca_cert_file /etc/caddy/tls/clients-ca.pem", "request"),
+        "certificate_untrusted",
+    ),
+}
+
+
+@pytest.mark.parametrize(("front", "edit", "reason"), LAX.values(), ids=LAX)
+def test_a_proxy_that_lets_every_certificate_through(front, edit, reason, certificates, tmp_path):
+    """CERT-1: each says that it has not verified it, and where one does not, it is verified here."""
+    anchors = certificates / "clients-ca.pem"
+    with deployed(FRONTS[front], certificates, tmp_path, edit, trust_anchors=anchors) as made:
+        answer = made.ask(client="foreign")
+        assert (answer.status, answer.headers["x-reason"]) == (403, reason)
+        assert made.ask(client="shop").status == 200
+
+
+# --- chains, connections, WebSockets -------------------------------------------------------------------------------
+
+
+def test_a_chain_that_is_handed_on_is_verified_up_to_the_root(certificates, tmp_path):
+    """CERT-1: only the root is trusted here; what lies between comes along."""
+    anchors = certificates / "clients-ca.pem"
+    with deployed(FRONTS["haproxy, network"], certificates, tmp_path, trust_anchors=anchors) as made:
+        assert made.ask(client="deep").json["user"] == "deep.clients.example"
+        # The proxies keep connections to the application, and use them for whoever comes next.
+        clients = ("shop", "deep", None) * 10
+        kept = {client: made.proxy.connect(client) for client in set(clients)}
+        for client in clients:
+            answer = ask(kept[client], "/", stays_open=True)
+            assert (answer.json["user"] if client else answer.status) == (
+                f"{client}.clients.example" if client else 403
+            )
+        for connection in kept.values():
+            connection.close()
+
+
+def test_a_chain_that_is_not_handed_on_is_missed(certificates, tmp_path):
+    """What the page says of nginx."""
+    anchors = certificates / "clients-ca.pem"
+    with deployed(FRONTS["nginx, secret"], certificates, tmp_path, trust_anchors=anchors) as made:
+        answer = made.ask(client="deep")
+        assert (answer.status, answer.headers["x-reason"]) == (403, "certificate_untrusted")
+        assert made.ask(client="shop").status == 200
+
+
+def test_a_websocket(deployment, certificates):
+    def opened(client):
+        tls = client_context(certificates, client)
+        address = ("127.0.0.1", deployment.proxy.port)
+        return websockets.sync.client.connect(
+            f"wss://{HOST}/", address=address, ssl=tls, proxy=None, additional_headers=lies
+        )
+
+    lies = CLAIMS[deployment.front.program](DEEP)
+    with opened("shop") as connection:
+        assert json.loads(connection.recv(timeout=5))["user"] == "shop.clients.example"
+    with pytest.raises(websockets.exceptions.InvalidStatus) as refused, opened(None):
+        pass
+    assert refused.value.response.status_code == 403
+
+
+def test_no_process_is_left(certificates, tmp_path):
+    """The harness ends what it has started, whatever happens meanwhile."""
+    made = None
+    with contextlib.suppress(ZeroDivisionError), deployed(FRONTS["nginx, secret"], certificates, tmp_path) as made:
+        raise ZeroDivisionError
+    assert made.proxy.process.returncode is not None
+    assert not Path(f"/proc/{made.proxy.process.pid}").exists()
