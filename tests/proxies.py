@@ -100,12 +100,16 @@ PROGRAMS = {
 }
 
 
-def blocks(page: str, language: str) -> list[tuple[str, str]]:
-    """The configuration files of a how-to page: each names its own path in its first line."""
-    text = (HOWTO / page).read_text()
-    found = re.findall(rf"^```{language}\n# (/\S+)[^\n]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    assert found, f"{page} has no {language} configuration"
+def blocks(page: str, language: str) -> list[str]:
+    """The code of a how-to page in one language."""
+    found = re.findall(rf"^```{language}\n(.*?)^```", (HOWTO / page).read_text(), re.MULTILINE | re.DOTALL)
+    assert found, f"{page} has no {language}"
     return found
+
+
+def files(page: str, language: str) -> list[tuple[str, str]]:
+    """Path and content of a page's files: each names its own path in its first line."""
+    return [(text.split(maxsplit=2)[1], text) for text in blocks(page, language)]
 
 
 @dataclass(frozen=True)
@@ -168,24 +172,30 @@ def ask(
 
 @contextlib.contextmanager
 def running(
-    name: str, files: Iterable[tuple[str, str]], *, folder: Path, certificates: Path, upstream: str
+    name: str, contents: Iterable[tuple[str, str]], *, folder: Path, certificates: Path, upstream: str
 ) -> Iterator[Proxy]:
-    """The proxy with ``files`` (path and text), in front of ``upstream``, the address that replaces 127.0.0.1:8000."""
+    """The proxy in front of ``upstream``, the address that stands in for 127.0.0.1:8000.
+
+    ``contents`` are path and text of its files; ``certificates`` becomes their folder ``tls``.
+    """
     program = PROGRAMS[name]
     if shutil.which(program.command.split()[0], path=PATH) is None:
         pytest.skip(f"{name} is not installed: apt-get install {program.package}")
-    proxy = _start(name, list(files), folder, certificates, upstream)
+    tls = folder / "etc" / program.directory / "tls"
+    if tls != certificates:
+        shutil.copytree(certificates, tls)
+    proxy = _start(name, list(contents), folder, certificates, upstream)
     try:
         yield proxy
     finally:
         _end(proxy.process)
 
 
-def _start(name: str, files: list[tuple[str, str]], folder: Path, certificates: Path, upstream: str) -> Proxy:
+def _start(name: str, contents: list[tuple[str, str]], folder: Path, certificates: Path, upstream: str) -> Proxy:
     for _ in range(5):
         # Another process may take the port before the proxy does; then with another one.
         port = free_port()
-        _write(name, files, folder, certificates, port, upstream)
+        _write(name, contents, folder, port, upstream)
         with open(folder / "output.log", "ab") as log:
             process = subprocess.Popen(
                 PROGRAMS[name].command.format(folder=folder).split(),
@@ -228,26 +238,31 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _write(name: str, files: list[tuple[str, str]], folder: Path, certificates: Path, port: int, upstream: str) -> None:
+def _write(name: str, contents: list[tuple[str, str]], folder: Path, port: int, upstream: str) -> None:
+    for path, text in contents:
+        file = folder / path.lstrip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(moved(text, folder, port, upstream))
+    program = PROGRAMS[name]
+    (folder / "etc" / program.directory / "main").write_text(dedent(program.main).format(folder=folder, port=port))
+
+
+def moved(text: str, folder: Path, port: int, upstream: str) -> str:
+    """What a page says, at other places: its files in ``folder``, its ports 443 and 8000 where they are free."""
     places = {
-        r"/(?=(etc|run)/)": f"{folder}/",
+        r"(?<![\w.])/(?=(etc|run|srv)/)": f"{folder}/",
         r"\b127\.0\.0\.1:8000\b": upstream,
+        r"--port 8000\b": f"--port {upstream.rpartition(':')[2]}",
+        r"\b127\.0\.0\.1:443\b": f"127.0.0.1:{port}",
         # Listening on loopback only: a test is no service.
         r"\blisten 443\b": f"listen 127.0.0.1:{port}",
         r"\bbind :443\b": f"bind 127.0.0.1:{port}",
         r"\*:443\b": f"127.0.0.1:{port}",
         rf"^{re.escape(HOST)} \{{": f"{HOST}:{port} {{\n    bind 127.0.0.1",
     }
-    for path, text in files:
-        for pattern, replacement in places.items():
-            text = re.sub(pattern, replacement, text, flags=re.MULTILINE)
-        file = folder / path.lstrip("/")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-    program = PROGRAMS[name]
-    home = folder / "etc" / program.directory
-    shutil.copytree(certificates, home / "tls", dirs_exist_ok=True)
-    (home / "main").write_text(dedent(program.main).format(folder=folder, port=port))
+    for pattern, replacement in places.items():
+        text = re.sub(pattern, replacement, text, flags=re.MULTILINE)
+    return text
 
 
 def free_port() -> int:

@@ -6,7 +6,14 @@ makes of it, with each way of trusting a proxy at least once.
 
 import contextlib
 import json
+import os
+import re
+import shutil
+import signal
 import ssl
+import subprocess
+import sys
+import time
 from base64 import b64encode
 from dataclasses import dataclass
 from hashlib import sha256
@@ -25,7 +32,8 @@ from secure_asgi.testing.certificates import CertificateAuthority
 from secure_asgi.tls import server_context
 
 from .handshake import client_context
-from .proxies import HOST, Proxy, ask, blocks, connect, plain_connection, running
+from .paths import ENVIRONMENT
+from .proxies import HOST, Proxy, ask, blocks, connect, files, free_port, moved, plain_connection, running
 from .serving import uvicorn_serving
 
 NGINX = "mutual-tls-behind-nginx.md"
@@ -160,10 +168,10 @@ class Front:
     @property
     def files(self):
         if self.program != "nginx":
-            return blocks(OTHERS, self.program)
-        files = blocks(NGINX, "nginx")
-        ways = [file for file in files if "snippets" in file[0]]
-        return [ways[self.way], *(file for file in files if file not in ways)]
+            return files(OTHERS, self.program)
+        all_files = files(NGINX, "nginx")
+        ways = [file for file in all_files if "snippets" in file[0]]
+        return [ways[self.way], *(file for file in all_files if file not in ways)]
 
 
 BY_SECRET = ProxySecret("x-proxy-secret", SECRET)
@@ -208,12 +216,12 @@ def deployed(front, certificates, folder, *edits, **options):
     # The field that names us, for uvicorn to believe: what it then takes for the client must make no difference.
     settings["forwarded_allow_ips"] = "*"
     with uvicorn_serving(application(source=source, **options), **settings) as port:
-        files = front.files
+        contents = front.files
         for text, replacement in edits:
-            assert any(text in content for _, content in files), text
-            files = [(path, content.replace(text, replacement)) for path, content in files]
+            assert any(text in content for _, content in contents), text
+            contents = [(path, content.replace(text, replacement)) for path, content in contents]
         upstream = f"127.0.0.1:{port}"
-        with running(front.program, files, folder=folder, certificates=certificates, upstream=upstream) as proxy:
+        with running(front.program, contents, folder=folder, certificates=certificates, upstream=upstream) as proxy:
             yield Deployment(front, proxy, port)
 
 
@@ -505,8 +513,86 @@ def test_a_websocket(deployment, certificates):
 
 def test_no_process_is_left(certificates, tmp_path):
     """The harness ends what it has started, whatever happens meanwhile."""
-    made = None
     with contextlib.suppress(ZeroDivisionError), deployed(FRONTS["nginx, secret"], certificates, tmp_path) as made:
         raise ZeroDivisionError
     assert made.proxy.process.returncode is not None
     assert not Path(f"/proc/{made.proxy.process.pid}").exists()
+
+
+# --- the page, from top to bottom ----------------------------------------------------------------------------------
+
+
+def test_the_nginx_page_to_the_letter(tmp_path):
+    """Its commands make the certificates, start the application and ask; what they answer is what stands there."""
+    port = free_port()
+    make_certificates, start = (_here(text, tmp_path, port) for text in blocks(NGINX, "sh"))
+    for path, text in files(NGINX, "py"):
+        file = tmp_path / path.lstrip("/")
+        file.parent.mkdir(parents=True)
+        file.write_text(_here(text, tmp_path, port))
+    _shell(make_certificates)
+    certificates = tmp_path / "etc" / "nginx" / "tls"
+    # By which the harness knows that it is our nginx which answers.
+    shutil.copy(certificates / "server.pem", certificates / "ca.pem")
+    front = FRONTS["nginx, secret"]
+    with (
+        started(start, port, tmp_path / "uvicorn.log"),
+        running(
+            "nginx", front.files, folder=tmp_path, certificates=certificates, upstream=f"127.0.0.1:{port}"
+        ) as proxy,
+    ):
+        asked, lied, audited = (_console(text) for text in blocks(NGINX, "console"))
+        _holds([*asked, *lied], tmp_path, port, proxy.port)
+        while (tmp_path / "srv" / "orders" / "audit.jsonl").read_text().count('"denied"') < 4:
+            time.sleep(0.01)  # it is written by a thread of its own
+        _holds(audited, tmp_path, port, proxy.port)
+
+
+@contextlib.contextmanager
+def started(command, port, log):
+    """The page's server; ended together with the shell it was started from."""
+    with open(log, "w") as output:
+        environment = ENVIRONMENT | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        shell = subprocess.Popen(
+            ["bash", "-c", command], stdout=output, stderr=output, env=environment, start_new_session=True
+        )
+    try:
+        while True:
+            assert shell.poll() is None, log.read_text()
+            with contextlib.suppress(OSError):
+                plain_connection(port).close()
+                break
+            time.sleep(0.02)
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(shell.pid, signal.SIGTERM)
+            shell.wait(timeout=10)
+            while True:
+                os.killpg(shell.pid, 0)
+                time.sleep(0.01)
+
+
+def _here(text, folder, port, proxy_port=443):
+    return moved(text, folder, proxy_port, f"127.0.0.1:{port}")
+
+
+def _shell(script):
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _console(text):
+    """The commands of a console, each with the lines it is answered with."""
+    return [(command, answer) for command, _, answer in (part.partition("\n") for part in text.split("$ ")[1:])]
+
+
+def _holds(console, folder, port, proxy_port):
+    """In one shell, from command to command; ``...`` stands for what is never the same."""
+    mark = "--- next ---"
+    script = "".join(f"{command}\necho '{mark}'\n" for command, _ in console)
+    printed = _shell(_here(script, folder, port, proxy_port)).split(f"{mark}\n")
+    for (command, answer), found in zip(console, printed, strict=False):
+        pattern = re.escape(answer).replace(re.escape("..."), ".*?")
+        assert re.fullmatch(pattern, found), f"{command}\n{found}"
