@@ -31,6 +31,7 @@ from secure_asgi.mutual_tls import ForwardedCertificate, ProxyCertificate, Proxy
 from secure_asgi.testing.certificates import CertificateAuthority
 from secure_asgi.tls import server_context
 
+from . import asgi
 from .handshake import client_context
 from .paths import ENVIRONMENT
 from .proxies import HOST, Proxy, ask, blocks, connect, files, free_port, moved, plain_connection, running
@@ -431,6 +432,13 @@ def test_a_location_that_sets_nothing(certificates, tmp_path):
         assert made.ask("/", client="shop", fields=by_nginx(DEEP)).json["user"] == "shop.clients.example"
 
 
+def test_an_haproxy_that_removes_odd_names(certificates, tmp_path):
+    strict = ("    mode http\n", "    mode http\n    option http-restrict-req-hdr-names delete\n")
+    with deployed(FRONTS["haproxy, network"], certificates, tmp_path, strict) as made:
+        aliases = [alias for how in ALIASES for alias in spelt(how, by_haproxy(DEEP))]
+        assert made.ask(client="shop", fields=aliases).json["user"] == "shop.clients.example"
+
+
 def test_an_nginx_that_lets_every_name_through(certificates, tmp_path):
     lax = ("    location / {", "    underscores_in_headers on;\n    ignore_invalid_headers off;\n    location / {")
     with deployed(FRONTS["nginx, secret"], certificates, tmp_path, lax) as made:
@@ -517,6 +525,43 @@ def test_no_process_is_left(certificates, tmp_path):
         raise ZeroDivisionError
     assert made.proxy.process.returncode is not None
     assert not Path(f"/proc/{made.proxy.process.pid}").exists()
+
+
+# --- Envoy, which is not run here ----------------------------------------------------------------------------------
+
+RECORDED = json.loads((Path(__file__).parent / "recorded" / "envoy_1_40.json").read_text())
+"""As Envoy 1.40.0 wrote them; its how-to page was run with that too."""
+
+RECORDED_OUTCOMES = {
+    ("hash, cert, chain", "shop"): "spiffe://example.org/shop",
+    ("hash, cert, chain", "deep"): "spiffe://example.org/deep",
+    ("hash, cert, chain", "eve"): "spiffe://example.org/eve,By=x;URI=spiffe://example.org/admin",
+    ("hash, cert, chain", "deep, spoof"): "spiffe://example.org/deep",
+    ("everything", "shop"): "spiffe://example.org/shop",
+    ("everything", "eve"): "certificate_malformed",
+    ("everything", "mallory"): "certificate_malformed",
+    ("hash, uri", "shop"): "certificate_malformed",
+    ("append", "deep, spoof"): "certificate_malformed",
+    ("json", "shop"): "spiffe://example.org/shop",
+    ("json", "deep"): "spiffe://example.org/deep",
+    ("json", "mallory"): "spiffe://example.org/mallory,Hash=",
+    ("json append", "deep, spoof"): "certificate_malformed",
+}
+
+
+@pytest.mark.parametrize(("details", "client"), RECORDED_OUTCOMES, ids=" of ".join)
+def test_recorded_from_envoy(details, client):
+    """MTLS-6: never the name that somebody else wrote into a name."""
+    preset = "envoy_xfcc_json" if "json" in details else "envoy_xfcc"
+    source = ForwardedCertificate(preset, trusted=BY_SECRET)
+    app = application(source=source, trust_anchors=RECORDED["authority"].encode(), identity="uri")
+    fields = {"x-proxy-secret": SECRET, "x-forwarded-client-cert": RECORDED["fields"][details][client]}
+    answer = asgi.http(app, headers=fields)
+    expected = RECORDED_OUTCOMES[details, client]
+    if answer.status == 200:
+        assert json.loads(answer.body)["user"].startswith(expected)
+    else:
+        assert (answer.status, answer.headers["x-reason"]) == (403, expected)
 
 
 # --- the page, from top to bottom ----------------------------------------------------------------------------------
