@@ -155,7 +155,7 @@ def ask_in_session(port, context, session):
     return json.loads(body[body.index(b"{") : body.rindex(b"}") + 1]), session
 
 
-def test_authorities_alone_ask_nobody_for_a_certificate_and_nobody_gets_in(serving, folder, client_tls):
+def test_authorities_alone_ask_nobody_for_a_certificate_and_nobody_gets_in(serving, folder, client_tls, caplog):
     """Pitfall 12: ``--ssl-ca-certs`` without ``--ssl-cert-reqs``, ``--ca-certs`` without ``--verify-mode``."""
     files = [str(folder / name) for name in ("server.pem", "server.key", "ca.pem")]
     names = ("ssl_certfile", "ssl_keyfile", "ssl_ca_certs")
@@ -165,6 +165,7 @@ def test_authorities_alone_ask_nobody_for_a_certificate_and_nobody_gets_in(servi
     with serving(app, **dict(zip(names, files, strict=True))) as port:
         assert get(port, client_tls("a")).status_code == 403
         assert get(port, client_tls("a"), "/public").json()["extensions"]["tls"]["client_cert_chain"] == []
+    assert [line for line in caplog.messages if "asks no client for a certificate" in line]
 
 
 def test_in_clear_there_is_a_peer_and_no_tls_and_the_peer_is_not_what_a_header_says(serving):

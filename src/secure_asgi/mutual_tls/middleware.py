@@ -15,7 +15,7 @@ from .fields import CertificateFields
 from .identity import Identity, identity_of
 from .names import NameRules
 from .path import MAX_DEPTH
-from .source import CertificateSource, TLSExtension, is_resumed
+from .source import CertificateSource, TLSExtension, asks_for_none, is_resumed
 from .trust import Anchors, TrustAnchors
 from .verdict import Admitted, Judge, Refused, Revocation, Verdict, describe
 
@@ -25,6 +25,12 @@ DETAIL = "This service requires a TLS client certificate that it accepts."
 
 RESUMED = "a resumed TLS session verifies nobody: give trust_anchors=, so that its certificate is verified here"
 
+
+UNASKED = (
+    "mutual_tls refuses every request, because the server's TLS context asks no client for a certificate: make it with "
+    'server_context(..., client_ca="clients.pem", client_auth="optional"), or set its verify_mode (on the command line '
+    "uvicorn --ssl-cert-reqs 1, hypercorn --verify-mode CERT_OPTIONAL)"
+)
 
 _DECIDED = (Admitted, Refused)
 
@@ -85,8 +91,9 @@ class MutualTLSMiddleware(Layer):
     ) -> None:
         from starlette.authentication import AuthCredentials, UnauthenticatedUser
 
-        source = source if source is not None else TLSExtension()
-        if not hasattr(source, "read") or isinstance(source, type):
+        if source is None:
+            source = TLSExtension()
+        elif not hasattr(source, "read") or isinstance(source, type):
             raise ConfigurationError(f"source= is TLSExtension() or ForwardedCertificate(...), got {source!r}")
         if not isinstance(required, bool):
             raise ConfigurationError(f"required= is True or False, got {required!r}")
@@ -106,7 +113,8 @@ class MutualTLSMiddleware(Layer):
         self._source = source
         self._fields = CertificateFields(source.field_names)
         self._is_required = required
-        self._has_anchors = anchors is not None
+        # Of a proxy's own session nothing follows for the certificate that it forwards.
+        self._needs_handshake = source.rests_on_handshake and anchors is None
         own_name, self._identity = identity_of(identity)
         self._judge = Judge(
             anchors=anchors,
@@ -124,8 +132,8 @@ class MutualTLSMiddleware(Layer):
         try:
             given = self._source.read(exchange, scope)
             if not given:
-                return MISSING if self._is_required else None
-            if not self._has_anchors and is_resumed(scope):
+                return self._refuse_nobody(scope) if self._is_required else None
+            if self._needs_handshake and is_resumed(scope):
                 self._tell(RESUMED)
                 return _denial(Reason.CERTIFICATE_UNVERIFIED, RESUMED)
             verdict = self._judge.judge(given)
@@ -150,6 +158,11 @@ class MutualTLSMiddleware(Layer):
     async def on_shutdown(self) -> None:
         await self._judge.close()
 
+    def _refuse_nobody(self, scope: Scope) -> Denial:
+        if self._source.rests_on_handshake and asks_for_none(scope):
+            self._tell(UNASKED)
+        return MISSING
+
     def _set_a_user(self, scope: Scope) -> None:
         """Nobody, unless somebody is known: in shadow mode and on exempt paths the application asks for a user too."""
         if "auth" not in scope:
@@ -165,7 +178,7 @@ class MutualTLSMiddleware(Layer):
             return _denial(verdict.reason, verdict.note)
         principal = verdict.principal if self._identity is None else self._identity(verdict.peer)
         if principal is None:
-            return _denial(Reason.CERTIFICATE_NOT_ALLOWED, f"no identity in it: {describe(verdict.peer)}")
+            return _denial(Reason.CERTIFICATE_NOT_ALLOWED, f"{describe(verdict.peer)}: no identity in it")
         if not isinstance(principal, Principal):
             raise TypeError(f"identity= answered with {type(principal).__name__}, not with a Principal or None")
         exchange.principal = principal

@@ -18,11 +18,15 @@ class CertificateSource(Protocol):
     """What ``source=`` is.
 
     ``field_names`` are the request fields it reads, lower-case: none of them reaches the application. ``way_out`` is
-    logged, once, where the deployment lacks what it takes to read a certificate.
+    logged, once, where the deployment lacks what it takes to read a certificate. ``rests_on_handshake`` says that the
+    certificate was verified in the handshake of this very connection, or not at all.
     """
 
     @property
     def needs_trust_anchors(self) -> bool: ...
+
+    @property
+    def rests_on_handshake(self) -> bool: ...
 
     @property
     def field_names(self) -> tuple[bytes, ...]: ...
@@ -43,12 +47,14 @@ class TLSExtension:
     """
 
     needs_trust_anchors = False
+    rests_on_handshake = True
+    field_names: tuple[bytes, ...] = ()
 
     way_out = (
         "mutual_tls refuses every request, because this server tells applications nothing about TLS (ASGI TLS "
-        'extension): run uvicorn with http="secure_asgi.servers.uvicorn:AutoProtocol", or hypercorn through '
-        "secure_asgi.servers.hypercorn; where a server has no such hook (granian, daphne), verify client certificates "
-        "in a proxy in front of it and read them with ForwardedCertificate(...)"
+        'extension): run uvicorn with http="secure_asgi.servers.uvicorn:AutoProtocol", or call '
+        "secure_asgi.servers.hypercorn.install() in the module that hypercorn loads; with a server that has no such "
+        "hook (granian, daphne) end TLS in a proxy in front of it and read its ForwardedCertificate(...)"
     )
 
     def __repr__(self) -> str:
@@ -89,6 +95,15 @@ def _keep(scope: Scope, extensions: Mapping[str, Any], tls: Mapping[str, Any], c
 
 
 def is_resumed(scope: Scope) -> bool:
-    """The TLS session was resumed, as our server hooks record it: nothing was verified for this connection."""
-    recorded = (scope.get("extensions") or {}).get(SCOPE_KEY)
-    return recorded is not None and "resumed" in recorded
+    """The TLS session was resumed: nothing was verified for this connection."""
+    return "resumed" in _recorded(scope)
+
+
+def asks_for_none(scope: Scope) -> bool:
+    """The server's TLS context asks no client for a certificate, so none can ever come."""
+    return "asks_for_none" in _recorded(scope)
+
+
+def _recorded(scope: Scope) -> Mapping[str, Any]:
+    """What our server hooks record of the connection."""
+    return (scope.get("extensions") or {}).get(SCOPE_KEY) or {}

@@ -219,7 +219,7 @@ class Judge:
             peer = replace(peer, path=_ders(path))
         until = min(path.not_after, clear, now + HOLDS)
         if self._rules is not None and not self._rules.admit(peer):
-            note = f"no name is allowed: {describe(peer)}"
+            note = f"{describe(peer)}: no name is allowed"
             return self._keep(given, Refused(now, until, generation, peer, Reason.CERTIFICATE_NOT_ALLOWED, note))
         name = self._own_name(peer)
         principal = Principal(method="mtls", subject=name, issuer=peer.issuer) if name else None
@@ -235,9 +235,9 @@ class Judge:
     ) -> Verdict:
         if peer is None:
             # Not remembered: nothing was verified, and to read it again costs no more than to remember it.
-            return Refused(now, now, generation, None, error.reason, f"{error.note}: sha256={_digest(given)}")
+            return Refused(now, now, generation, None, error.reason, f"sha256={_digest(given)}: {error.note}")
         holds = UNKNOWN_HOLDS if error.reason == Reason.REVOCATION_UNKNOWN else HOLDS
-        note = f"{error.note}: {describe(peer)}"
+        note = f"{describe(peer)}: {error.note}"
         return self._keep(given, Refused(now, now + holds, generation, None, error.reason, note))
 
     def _keep(self, given: tuple[Given, ...], verdict: Verdict) -> Verdict:
@@ -247,8 +247,8 @@ class Judge:
 
 
 def describe(peer: PeerCertificate) -> str:
-    """For the audit log: which certificate it was."""
-    return f"sha256={peer.sha256} issuer={peer.issuer[:256]}"
+    """For the audit log, which keeps some 250 characters of a note: which certificate it was, before anything else."""
+    return f"sha256={peer.sha256} issuer={peer.issuer[:96]}"
 
 
 def _is_small(given: tuple[Given, ...]) -> bool:

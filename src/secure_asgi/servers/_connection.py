@@ -44,6 +44,8 @@ class Connection:
             if tls.session_reused:
                 # Nothing was verified this time, and of the chain there may be no more than the leaf.
                 self._own["resumed"] = True
+            if tls.context.verify_mode == ssl.CERT_NONE:
+                self._own["asks_for_none"] = True
 
     def tell(self, scope: Scope) -> None:
         """Writes ``extensions["tls"]`` and ``extensions["secure_asgi"]``."""

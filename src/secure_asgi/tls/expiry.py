@@ -39,7 +39,7 @@ OnExpiry = Callable[[CertificateExpiry], object]
 class Alarms:
     """Rung once for each certificate and number of days, in the log and to ``hook``, which may raise unheard.
 
-    Except for one that would ring from a certificate's first day on: thirty days' notice of thirty days is none.
+    Except in the first third of a certificate's life: thirty days' notice of thirty days is none.
     """
 
     def __init__(self, hook: OnExpiry | None) -> None:
@@ -108,7 +108,7 @@ def expires_in(certfile: StrPath, *, at: datetime | None = None) -> timedelta:
 def _alarm(one: CertificateExpiry, now: datetime) -> int | None:
     """The last of the alarms whose time has come."""
     left, lifetime = one.not_after - now, one.not_after - one.not_before
-    return min((days for days in ALARM_DAYS if left <= timedelta(days=days) < lifetime), default=None)
+    return min((days for days in ALARM_DAYS if left <= timedelta(days=days) <= lifetime * 2 / 3), default=None)
 
 
 def _days(remaining: timedelta) -> str:

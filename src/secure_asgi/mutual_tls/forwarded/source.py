@@ -44,6 +44,8 @@ class ForwardedCertificate:
     have or that cannot be renamed. It cannot check that the proxy removes what clients send; that is its configuration.
     """
 
+    rests_on_handshake = False
+
     def __init__(
         self,
         preset: str,
