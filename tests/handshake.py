@@ -7,7 +7,13 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from secure_asgi.testing.certificates import CertificateAuthority, IssuedCertificate
 
@@ -66,3 +72,9 @@ def rsa_twin(authority: CertificateAuthority, issued: IssuedCertificate, bits: i
         builder = builder.add_extension(extension.value, extension.critical)
     certificate = builder.sign(authority._key, SHA256()).public_bytes(Encoding.PEM)
     return certificate, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def locked(key_pem: bytes) -> bytes:
+    """The key, encrypted: what no server can use without somebody at its terminal."""
+    key = load_pem_private_key(key_pem, None)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from secure_asgi import MutualTLSMiddleware
+from secure_asgi.servers import _connection
 from secure_asgi.servers._connection import NOT_VERIFIED, Connection, client_chain, describe_tls, peer_of
 
 from .asgi import hello, http
@@ -106,15 +107,12 @@ LEAF, INTERMEDIATE = map(ssl.PEM_cert_to_DER_cert, ISSUING.issue("dns:a.example"
 
 
 class TLSSide:
-    """An ``SSLObject`` as far as the hook asks one; of Python 3.13, or with ``_sslobj`` of an earlier one."""
+    """An ``SSLObject`` of Python 3.13, as far as the hook asks one."""
 
-    def __init__(self, *chain, leaf=LEAF, version="TLSv1.3", cipher=("TLS_AES_128_GCM_SHA256",), modern=True):
+    def __init__(self, *chain, leaf=LEAF, version="TLSv1.3", cipher=("TLS_AES_128_GCM_SHA256",)):
         self.leaf, self._version, self._cipher = leaf, version, cipher
-        if modern:
+        if chain:
             self.get_unverified_chain = lambda: list(chain)
-        else:
-            raw = [SimpleNamespace(public_bytes=lambda kind, der=der: {2: der}[kind]) for der in chain] or None
-            self._sslobj = SimpleNamespace(get_unverified_chain=lambda: raw)
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.verify_mode = ssl.CERT_REQUIRED
 
@@ -128,13 +126,13 @@ class TLSSide:
         return self._cipher
 
 
-@pytest.mark.parametrize("modern", [True, False], ids=["3.13", "before"])
-def test_chain_on_every_python(modern):
+def test_what_the_client_sent(monkeypatch):
     """What the TLS library says the peer's certificate is comes first, whatever the chain says."""
-    assert client_chain(TLSSide(LEAF, INTERMEDIATE, modern=modern)) == (LEAF, INTERMEDIATE)
-    assert client_chain(TLSSide(LEAF, modern=modern)) == (LEAF,)
-    assert client_chain(TLSSide(modern=modern)) == (LEAF,)
-    assert client_chain(TLSSide(None, leaf=None, modern=modern)) == ()
+    assert client_chain(TLSSide(b"another", INTERMEDIATE)) == (LEAF, INTERMEDIATE)
+    assert client_chain(TLSSide(LEAF)) == (LEAF,)
+    assert client_chain(TLSSide(None, leaf=None)) == ()
+    monkeypatch.setattr(_connection, "chain_of", lambda connection, kind: ())
+    assert client_chain(TLSSide(LEAF)) == (LEAF,), "resumed by a ticket"
 
 
 @pytest.mark.parametrize(
@@ -154,11 +152,9 @@ def test_version_and_suite_are_the_numbers_of_the_registry(connection, version, 
 
 
 @pytest.mark.parametrize(
-    "connection", [TLSSide(b"junk", leaf=b"junk"), TLSSide(modern=False)], ids=["junk", "no chain"]
+    "connection", [TLSSide(b"junk", leaf=b"junk"), TLSSide()], ids=["junk", "no way to ask for the chain"]
 )
 def test_a_certificate_that_cannot_be_read_is_an_error_and_not_nobody(connection):
-    if connection.leaf == LEAF:
-        del connection._sslobj
     tls = describe_tls(connection)
     assert tls["client_cert_error"].startswith("the client certificate cannot be read: ")
     assert tls["client_cert_chain"] == ()

@@ -168,17 +168,6 @@ def test_expiry_counts_from_now(files):
     assert timedelta(days=19) < expires_in(files / "server.pem") < timedelta(days=20)
 
 
-@pytest.mark.parametrize(
-    ("content", "sentence"),
-    [
-        (None, "cannot be read: No such file"),
-        (b"junk", "no readable PEM certificate"),
-        (AUTHORITY.issue().key_pem, "no readable PEM certificate"),
-    ],
-    ids=["missing", "junk", "a key"],
-)
-def test_expiry_of_what_is_no_certificate(tmp_path, content, sentence):
-    if content is not None:
-        (tmp_path / "a.pem").write_bytes(content)
-    with pytest.raises(ConfigurationError, match=sentence):
+def test_expiry_of_what_is_no_certificate(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"^'.*/a\.pem' cannot be read: No such file"):
         expires_in(tmp_path / "a.pem")

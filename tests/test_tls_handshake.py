@@ -15,7 +15,7 @@ from secure_asgi.denial import Reason
 from secure_asgi.testing.certificates import CertificateAuthority
 from secure_asgi.tls import HandshakeFailure, server_context
 from secure_asgi.tls import handshake as tls_handshake
-from secure_asgi.tls.handshake import FailureReports, _failure, _first_of_the_path
+from secure_asgi.tls.handshake import FailureReports, _failure
 
 from .handshake import client_context, rsa_twin, shake
 from .tls_servers import SERVERS, ask, connected
@@ -97,16 +97,6 @@ def test_what_openssl_has_a_rarer_word_for(files):
     failure = _failure(SimpleNamespace(cipher=lambda: None), error, 0)
     assert (failure.reason, failure.sha256, failure.tls_version) == (Reason.CERTIFICATE_UNVERIFIED, "", "")
     assert len(failure.verify_message) == 256
-
-
-@pytest.mark.parametrize("is_public", [True, False], ids=["Python 3.13", "before"])
-def test_the_path_of_either_python(is_public):
-    """Stand-ins: one Python has one of the two."""
-    der = CLIENTS["good"].certificate.public_bytes(Encoding.DER)
-    raw = SimpleNamespace(public_bytes=lambda: ssl.DER_cert_to_PEM_cert(der))
-    private = SimpleNamespace(_sslobj=SimpleNamespace(get_verified_chain=lambda: [raw]))
-    public = SimpleNamespace(get_verified_chain=lambda: [der])
-    assert _first_of_the_path(public if is_public else private) == der
 
 
 def test_names_are_cut(files, told, monkeypatch, context):

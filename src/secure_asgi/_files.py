@@ -4,6 +4,8 @@ import os
 import time
 from collections.abc import Callable, Iterable
 
+from .errors import ConfigurationError
+
 StrPath = str | os.PathLike[str]
 
 LOOK_EVERY = 5.0
@@ -49,6 +51,16 @@ class WatchedFiles:
     def look_again(self) -> None:
         """Take the next look, when it is due, for a change: what was found did not read well, and may be mended."""
         self._seen = ()
+
+
+def paths(option: str, given: StrPath | Iterable[StrPath] | None) -> tuple[StrPath, ...]:
+    """An option that takes one file or several, or None for none. Raises ``ConfigurationError``."""
+    if given is None:
+        return ()
+    several = (given,) if isinstance(given, str | os.PathLike) else tuple(given) if isinstance(given, Iterable) else ()
+    if not several or not all(isinstance(one, str | os.PathLike) for one in several):
+        raise ConfigurationError(f"{option}= is the path of a PEM file or several, got {given!r}")
+    return several
 
 
 def _state(file: StrPath) -> tuple[int, int, int] | None:

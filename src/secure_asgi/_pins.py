@@ -4,15 +4,16 @@ A pin names a key, not a certificate: it goes on matching when a certificate is 
 """
 
 import logging
-import os
 from base64 import b64decode, b64encode
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ._der import span, tbs_parts
+from ._files import StrPath
+from ._pem import certificates_in_file
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -24,10 +25,6 @@ ENDS_SOON = timedelta(days=30)
 """Before the last day of what still matches, from when on the log says so."""
 
 _PREFIX = "sha256/"
-_VERSION = 0xA0
-"""The tag of a TBSCertificate's first element, which version 1 leaves out."""
-_BEFORE_THE_KEY = 5
-"""Elements of a TBSCertificate between the version and the key: serial number, algorithm, issuer, validity, subject."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,20 +98,12 @@ class PinSet:
             )
 
 
-def pins_of(certfile: str | os.PathLike[str]) -> tuple[str, ...]:
+def pins_of(certfile: StrPath) -> tuple[str, ...]:
     """The pin of every certificate in a PEM file, in the order of the file.
 
     Raises ``ConfigurationError`` for a file without one.
     """
-    from cryptography import x509
-
-    try:
-        certificates = x509.load_pem_x509_certificates(Path(certfile).read_bytes())
-    except OSError as error:
-        raise ConfigurationError(f"{str(certfile)!r} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigurationError(f"{str(certfile)!r} holds no readable PEM certificate") from error
-    return tuple(map(spki_pin, certificates))
+    return tuple(map(spki_pin, certificates_in_file(certfile, repr(str(certfile)))))
 
 
 def spki_pin(certificate: "Certificate") -> str:
@@ -124,7 +113,7 @@ def spki_pin(certificate: "Certificate") -> str:
 
 def certificate_pin(der: bytes) -> str:
     """The same for DER, of a certificate that has been read or verified before: nothing is checked here."""
-    return pin_of(_spki(der, _span(der, 0)[0]))
+    return pin_of(_spki(der, span(der, 0)[0]))
 
 
 def pin_of(spki: bytes) -> str:
@@ -138,22 +127,7 @@ def _spki(der: bytes, tbs_certificate: int) -> bytes:
     A key that was decoded and written anew may have got other octets (RSASSA-PSS, compressed points), so another pin
     than everybody else computes; and what OpenSSL has verified, another library may not be able to decode at all.
     """
-    at = _span(der, tbs_certificate)[0]
-    if der[at] == _VERSION:
-        at = _span(der, at)[1]
-    for _ in range(_BEFORE_THE_KEY):
-        at = _span(der, at)[1]
-    return der[at : _span(der, at)[1]]
-
-
-def _span(der: bytes, at: int) -> tuple[int, int]:
-    """Where the content of the DER element at that place begins, and where it ends."""
-    start, length = at + 2, der[at + 1]
-    if length >= 0x80:
-        octets = length & 0x7F
-        length = int.from_bytes(der[start : start + octets])
-        start += octets
-    return start, start + length
+    return tbs_parts(der, tbs_certificate)[-1]
 
 
 def _several(pins: str | Pin | Iterable[str | Pin], option: str) -> list[Pin]:

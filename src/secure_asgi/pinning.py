@@ -5,13 +5,16 @@ and then its path must hold a pinned public key (RFC 7469 section 2.6). That is 
 httpx's own hooks come when the request has been sent.
 """
 
-import os
 import ssl
 from collections.abc import Iterable
 from importlib.util import find_spec
+from os import PathLike
 from threading import Lock
 from typing import Any, Self
 
+from ._chains import chain_of
+from ._files import StrPath, paths
+from ._pem import load_authorities, load_own_certificate
 from ._pins import Pin, PinSet, certificate_pin, pins_of
 from .errors import ConfigurationError
 from .exchange import today
@@ -22,8 +25,6 @@ except ImportError:
     raise ConfigurationError("secure_asgi.pinning needs httpx: pip install httpx") from None
 
 __all__ = ["Pin", "PinMismatch", "PinnedTransport", "pins_of"]
-
-StrPath = str | os.PathLike[str]
 
 
 class PinMismatch(httpx.ConnectError):
@@ -68,7 +69,7 @@ class PinnedTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         retries: int = 0,
     ) -> None:
         self._pins = PinSet(pins, option="pins", is_single_ok=insecure_single_pin)
-        self._trust_anchors = _files(trust_anchors)
+        self._trust_anchors = paths("trust_anchors", trust_anchors)
         self._certificate = _pair(certificate)
         self._options = _httpx_options(http2, limits, retries)
         self._lock = Lock()
@@ -125,7 +126,8 @@ def _pin(context: ssl.SSLContext, pins: PinSet) -> None:
     """Make each handshake under ``context`` end with the check, on sockets (sync) and in memory (async)."""
 
     def check(connection: ssl.SSLSocket | ssl.SSLObject) -> None:
-        seen = tuple(map(certificate_pin, _verified_path(connection)))
+        # Of a resumed session there is none: then nothing matches.
+        seen = tuple(map(certificate_pin, chain_of(connection, "verified")))
         if not pins.match(seen, today()):
             host = connection.server_hostname or ""
             message = f"{host} holds no pinned key; its verified path has {pins.shown(seen)}"
@@ -149,23 +151,11 @@ def _pin(context: ssl.SSLContext, pins: PinSet) -> None:
     context.sslobject_class = PinnedObject
 
 
-def _verified_path(connection: Any) -> list[bytes]:
-    """DER, leaf first, trust anchor last. Empty for a resumed session: then nothing matches."""
-    read = getattr(connection, "get_verified_chain", None)
-    if read is not None:
-        path: list[bytes] = read()
-        return path
-    # Before Python 3.13 only OpenSSL's own object can be asked.
-    import _ssl
-
-    return [one.public_bytes(_ssl.ENCODING_DER) for one in connection._sslobj.get_verified_chain() or ()]
-
-
 def _verifying(trust_anchors: tuple[StrPath, ...]) -> ssl.SSLContext:
     if trust_anchors:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # which verifies, the host name too
         for file in trust_anchors:
-            _load_authorities(context, file)
+            load_authorities(context, file, f"trust_anchors={str(file)!r}")
         if not context.cert_store_stats()["x509"]:
             # A revocation list alone loads without complaint.
             raise ConfigurationError(f"trust_anchors= holds no certificate: {', '.join(map(str, trust_anchors))}")
@@ -178,28 +168,9 @@ def _verifying(trust_anchors: tuple[StrPath, ...]) -> ssl.SSLContext:
     return context
 
 
-def _load_authorities(context: ssl.SSLContext, file: StrPath) -> None:
-    try:
-        context.load_verify_locations(file)
-    except ssl.SSLError as error:
-        raise ConfigurationError(f"trust_anchors={str(file)!r} holds no readable PEM certificate") from error
-    except OSError as error:
-        raise ConfigurationError(f"trust_anchors={str(file)!r} cannot be read: {error.strerror}") from error
-
-
 def _load_certificate(context: ssl.SSLContext, certfile: StrPath, keyfile: StrPath) -> None:
-    try:
-        # An empty password: OpenSSL would otherwise ask the terminal for that of an encrypted key.
-        context.load_cert_chain(certfile, keyfile, password="")
-    except OSError as error:
-        raise ConfigurationError(
-            f"certificate=({str(certfile)!r}, {str(keyfile)!r}) is to be PEM certificates, leaf first, and the leaf's "
-            f"unencrypted PEM key; {_why(error)}"
-        ) from error
-
-
-def _why(error: OSError) -> str:
-    return f"OpenSSL says {error.reason or 'they are not'}" if isinstance(error, ssl.SSLError) else f"{error.strerror}"
+    certificate, key = f"certificate=({str(certfile)!r}, ...)", f"certificate=(..., {str(keyfile)!r})"
+    load_own_certificate(context, certfile, keyfile, certificate=certificate, key=key)
 
 
 def _check_scheme(request: httpx.Request) -> None:
@@ -221,20 +192,8 @@ def _httpx_options(http2: bool, limits: httpx.Limits | None, retries: int) -> di
     return {"http2": http2, "retries": retries, "trust_env": False, **({"limits": limits} if limits else {})}
 
 
-def _files(given: StrPath | Iterable[StrPath] | None) -> tuple[StrPath, ...]:
-    if given is None:
-        return ()
-    files = (given,) if isinstance(given, str | os.PathLike) else tuple(given) if isinstance(given, Iterable) else ()
-    if not files or not all(map(_is_path, files)):
-        raise ConfigurationError(f"trust_anchors= is a PEM file of authorities, or several, got {given!r}")
-    return files
-
-
 def _pair(given: tuple[StrPath, StrPath] | None) -> tuple[StrPath, StrPath] | None:
-    if given is not None and not (isinstance(given, tuple) and len(given) == 2 and all(map(_is_path, given))):
+    is_pair = isinstance(given, tuple) and len(given) == 2 and all(isinstance(one, str | PathLike) for one in given)
+    if given is not None and not is_pair:
         raise ConfigurationError(f'certificate= is ("client.pem", "client.key") or None, got {given!r}')
     return given
-
-
-def _is_path(value: object) -> bool:
-    return isinstance(value, str | os.PathLike)

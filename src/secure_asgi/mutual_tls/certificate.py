@@ -1,6 +1,5 @@
 """What is in a certificate: PEM text or DER bytes in, ``PeerCertificate`` out (RFC 5280). Nothing is verified here."""
 
-from base64 import b64decode
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -8,7 +7,9 @@ from .._pins import spki_pin
 from ..denial import Reason
 from ..errors import CertificateError
 from ..exchange import PeerCertificate
+from . import pem
 from .names import lower_domain
+from .parts import value
 from .spiffe import is_spiffe_id, names_a_workload
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ MAX_SIZE = 64 * 1024
 
 MAX_CERTIFICATE_SIZE = 16 * 1024
 """Bytes of one (MTLS-5): thousands of names in it would take the event loop longer than a request may."""
-
-_PEM_HEAD = "-----BEGIN CERTIFICATE-----"
-_PEM_FOOT = "-----END CERTIFICATE-----"
 
 
 def read_certificates(given: tuple[Given, ...]) -> PeerCertificate:
@@ -52,16 +50,10 @@ def _check_size(given: tuple[Given, ...]) -> None:
 
 
 def _der(given: Given) -> bytes:
-    der = given if isinstance(given, bytes) else _decoded(given.strip())
+    (der,) = (given,) if isinstance(given, bytes) else pem.certificates(given.encode("ascii"))
     if len(der) > MAX_CERTIFICATE_SIZE:
         raise ValueError(f"more than {MAX_CERTIFICATE_SIZE} bytes of one certificate")
     return der
-
-
-def _decoded(text: str) -> bytes:
-    if not (text.startswith(_PEM_HEAD) and text.endswith(_PEM_FOOT)):
-        raise ValueError("not one PEM certificate")
-    return b64decode("".join(text[len(_PEM_HEAD) : -len(_PEM_FOOT)].split()), validate=True)
 
 
 def _read(ders: tuple[bytes, ...]) -> PeerCertificate:
@@ -103,9 +95,8 @@ def _spiffe_id(uris: tuple[str, ...]) -> str | None:
 def _alternative_names(leaf: "Certificate") -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     from cryptography import x509
 
-    try:
-        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
+    names = value(x509.SubjectAlternativeName, leaf.extensions)
+    if names is None:
         return (), (), ()
     kinds = (x509.DNSName, x509.UniformResourceIdentifier, x509.RFC822Name)
     dns, uris, emails = (tuple(names.get_values_for_type(kind)) for kind in kinds)

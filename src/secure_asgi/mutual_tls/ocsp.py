@@ -14,13 +14,13 @@ from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import quote
 
 from .._cache import TwoGenerations
 from .._fetch import Fetcher, Posted, is_web_url, without_secrets
 from .._files import StrPath, WatchedFiles
+from .._pem import certificates_in_file, certificates_in_pem
 from ..denial import Reason
 from ..errors import CertificateError, ConfigurationError
 from .background import Errand, Errands, Teller
@@ -210,7 +210,7 @@ class _Responders:
         if isinstance(given, Certificate):
             self._known = (given,)
         elif isinstance(given, bytes):
-            self._known = _read_pem(given, "responder=")
+            self._known = certificates_in_pem(given, "responder=")
         elif isinstance(given, str | os.PathLike) and os.fspath(given):
             self._file = given
             self._watched = WatchedFiles((given,))
@@ -221,19 +221,5 @@ class _Responders:
         """None if none is configured. Reads the file again where it was replaced. Raises ``ConfigurationError``."""
         if self._file is not None and (self._watched.have_changed() or self._known is None):
             self._known = None
-            shown = f"responder={os.fspath(self._file)!r}"
-            try:
-                data = Path(self._file).read_bytes()
-            except OSError as error:
-                raise ConfigurationError(f"{shown} cannot be read: {error.strerror}") from error
-            self._known = _read_pem(data, shown)
+            self._known = certificates_in_file(self._file, f"responder={os.fspath(self._file)!r}")
         return self._known
-
-
-def _read_pem(data: bytes, shown: str) -> "tuple[Certificate, ...]":
-    from cryptography.x509 import load_pem_x509_certificates
-
-    try:
-        return tuple(load_pem_x509_certificates(data))
-    except ValueError as error:
-        raise ConfigurationError(f"{shown} holds no readable PEM certificate") from error

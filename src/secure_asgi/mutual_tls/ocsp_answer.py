@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from .parts import extension_of
 from .revocation_list import LEEWAY
-from .signatures import STRONG_HASHES, extension_of, is_signed_by
+from .signatures import STRONG_HASHES, is_signed_by
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate, Extensions

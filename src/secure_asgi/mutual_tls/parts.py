@@ -2,6 +2,10 @@
 
 from typing import TYPE_CHECKING, TypeVar
 
+from .._der import tbs_parts
+from ..denial import Reason
+from ..errors import CertificateError
+
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate, Extension, Extensions, ExtensionType
 
@@ -24,24 +28,19 @@ def value(kind: type[T], extensions: "Extensions") -> T | None:
     return found.value if found is not None else None
 
 
+def extension_of(certificate: "Certificate", kind: type[T]) -> T | None:
+    """The same of a certificate. Raises ``CertificateError`` where its extensions cannot be read."""
+    try:
+        return value(kind, certificate.extensions)
+    except Exception as error:
+        # Any exception at all: not all that an extension can fail to be is a ValueError.
+        raise CertificateError(Reason.CERTIFICATE_MALFORMED, f"extensions: {type(error).__name__}") from error
+
+
 def raw_names(certificate: "Certificate") -> tuple[bytes, bytes]:
     """Issuer and subject in DER: equal as names exactly if equal as bytes, and never taken apart.
 
-    As objects they cost microseconds an attribute, and a stranger may send thousands. Of a certificate of version 1,
-    which says no version and has no part in any path, something else comes back.
+    As objects they cost microseconds an attribute, and a stranger may send thousands.
     """
-    tbs = certificate.tbs_certificate_bytes
-    starts = [_content(tbs, 0)[0]]
-    for _ in range(6):  # version, serial number, signature algorithm, issuer, validity, subject
-        starts.append(_content(tbs, starts[-1])[1])
-    return tbs[starts[3] : starts[4]], tbs[starts[5] : starts[6]]
-
-
-def _content(der: bytes, start: int) -> tuple[int, int]:
-    """Where the content of the element at ``start`` begins and starts; the parser has seen that it is well-formed."""
-    length = der[start + 1]
-    begin = start + 2
-    if length & 0x80:
-        begin += length & 0x7F
-        length = int.from_bytes(der[start + 2 : begin])
-    return begin, begin + length
+    _, _, issuer, _, subject, _ = tbs_parts(certificate.tbs_certificate_bytes)
+    return issuer, subject

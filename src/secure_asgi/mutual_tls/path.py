@@ -220,7 +220,7 @@ def _weakness(certificate: "Certificate") -> str:
 def _check_effort(leaf: "Certificate", intermediates: "list[Certificate]", anchors: AnchorSet, max_depth: int) -> None:
     """Count before working: what a walk could try at most, and the name constraints it would meet on its way.
 
-    AnchorSet are not counted, as no stranger chooses them.
+    Anchors are not counted, as no stranger chooses them.
     """
     path = (leaf, *intermediates)
     names = [raw_names(one) for one in path]

@@ -11,10 +11,12 @@ from datetime import datetime
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
+from .._der import span
 from ..denial import Reason
 from ..errors import CertificateError
+from .parts import extension_of
 from .path import VerifiedPath
-from .signatures import STRONG_HASHES, extension_of, is_signed_by
+from .signatures import STRONG_HASHES, is_signed_by
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate, CertificateRevocationList, GeneralName, IssuingDistributionPoint
@@ -329,22 +331,13 @@ def _digested(der: bytes, hash_algorithm: Any) -> tuple[Any, bytes]:
     """
     from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
-    begin = _element(der, 0)[0]
-    signed = memoryview(der)[begin : _element(der, begin)[1]]
+    begin = span(der, 0)[0]
+    signed = memoryview(der)[begin : span(der, begin)[1]]
     if hash_algorithm is None:
         return None, bytes(signed)
     if hash_algorithm.name not in STRONG_HASHES:
         raise ValueError(f"a revocation list signed with {hash_algorithm.name}")
     return Prehashed(hash_algorithm), hashlib.new(hash_algorithm.name, signed).digest()
-
-
-def _element(der: bytes, at: int) -> tuple[int, int]:
-    """Where the content of the DER element at ``at`` begins and ends; the whole has been parsed before."""
-    length, begin = der[at + 1], at + 2
-    if length & 0x80:
-        begin += length & 0x7F
-        length = int.from_bytes(der[at + 2 : begin], "big")
-    return begin, begin + length
 
 
 def _distribution_points(certificate: "Certificate") -> "set[GeneralName]":

@@ -1,15 +1,9 @@
-"""What ``cryptography`` reads of revocation lists and OCSP answers and leaves to us: whether somebody signed them, and
-what a certificate says its key is for.
-"""
+"""What ``cryptography`` leaves to us of revocation lists and OCSP answers: whether somebody has signed them."""
 
 from typing import TYPE_CHECKING, Any
 
-from ..denial import Reason
-from ..errors import CertificateError
-
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
-    from cryptography.x509 import Certificate
 
 STRONG_HASHES = frozenset(("sha256", "sha384", "sha512"))
 """CERT-5: SHA-1 proves nothing any more."""
@@ -37,15 +31,3 @@ def is_signed_by(
         # InvalidSignature, and TypeError, ValueError, UnsupportedAlgorithm where key and algorithm do not go together.
         return False
     return True
-
-
-def extension_of(certificate: "Certificate", kind: Any) -> Any:
-    """The extension's value, None without it. Raises ``CertificateError`` for one that cannot be read."""
-    from cryptography import x509
-
-    try:
-        return certificate.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
-    except Exception as error:
-        raise CertificateError(Reason.CERTIFICATE_MALFORMED, f"extensions: {type(error).__name__}") from error

@@ -4,13 +4,13 @@ It is kept with the server's own object for the connection. A context variable w
 client's certificate to another wherever the event loop runs a callback in a borrowed context.
 """
 
-import _ssl
 import socket
 import ssl
 from collections.abc import Mapping
 from typing import Any
 
 from .._asgi import Scope
+from .._chains import chain_of
 from ..exchange import NO_ADDRESS, SCOPE_KEY
 
 TLS_VERSIONS: Mapping[str | None, int] = {"TLSv1": 0x0301, "TLSv1.1": 0x0302, "TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
@@ -106,14 +106,7 @@ def client_chain(connection: ssl.SSLObject) -> tuple[bytes, ...]:
     leaf = connection.getpeercert(binary_form=True)
     if leaf is None:
         return ()
-    read: Any = getattr(connection, "get_unverified_chain", None)
-    if read is not None:  # Python 3.13
-        sent = read()
-    else:
-        raw: Any = connection
-        # None of a session resumed by a ticket.
-        sent = [one.public_bytes(_ssl.ENCODING_DER) for one in raw._sslobj.get_unverified_chain() or ()]
-    return (leaf, *sent[1:])
+    return (leaf, *chain_of(connection, "unverified")[1:])
 
 
 def _subject(certificate: bytes) -> str:

@@ -6,7 +6,7 @@ from math import isfinite
 from os import PathLike
 from typing import Any, Literal
 
-from .._files import LOOK_EVERY, StrPath
+from .._files import LOOK_EVERY, StrPath, paths
 from ..errors import ConfigurationError
 from .expiry import OnExpiry
 from .handshake import OnHandshakeFailure, reporting_class
@@ -59,7 +59,7 @@ def server_context(
     _check_file("keyfile", keyfile)
     if profile not in PROFILES:
         raise ConfigurationError(f'profile= is "modern" or "intermediate", got {profile!r}')
-    authorities, lists = _files("client_ca", client_ca), _files("client_crl", client_crl)
+    authorities, lists = paths("client_ca", client_ca), paths("client_crl", client_crl)
     _check_client_options(authorities, client_auth, lists)
     _check_reload(reload)
     _check_hook("on_expiry", on_expiry)
@@ -80,21 +80,6 @@ def server_context(
 def _check_file(option: str, given: Any) -> None:
     if not isinstance(given, str | PathLike):
         raise ConfigurationError(f"{option}= is the path of a PEM file, got {given!r}")
-
-
-def _files(option: str, given: StrPath | Iterable[StrPath] | None) -> tuple[StrPath, ...]:
-    if given is None:
-        return ()
-    files = _several(given, str | PathLike)
-    if not files:
-        raise ConfigurationError(f"{option}= is the path of a PEM file or several, got {given!r}")
-    return files
-
-
-def _several(given: Any, kind: Any) -> tuple[Any, ...]:
-    """One or several of a kind as a tuple; nothing if there is something else among them."""
-    several = (given,) if isinstance(given, kind) else tuple(given) if isinstance(given, Iterable) else ()
-    return several if all(isinstance(one, kind) for one in several) else ()
 
 
 def _check_client_options(
@@ -129,7 +114,7 @@ def _check_hook(option: str, hook: Callable[..., object] | None) -> None:
 
 
 def _protocols(given: str | Iterable[str]) -> tuple[str, ...]:
-    protocols = _several(given, str)
-    if not protocols or not all(one.isascii() and 0 < len(one) < 256 for one in protocols):
+    protocols = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else ()
+    if not protocols or not all(isinstance(one, str) and one.isascii() and 0 < len(one) < 256 for one in protocols):
         raise ConfigurationError(f'alpn= is the name of a protocol or several, like ("h2", "http/1.1"), got {given!r}')
     return protocols

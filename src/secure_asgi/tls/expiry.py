@@ -5,10 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from pathlib import Path
 
 from .._files import StrPath
-from ..errors import ConfigurationError
+from .._pem import certificates_in_file
 
 logger = logging.getLogger("secure_asgi")
 
@@ -74,16 +73,11 @@ def certificates_in(file: StrPath, *, at: datetime | None = None) -> tuple[Certi
     ``at`` is the moment to count from, aware, by default now. Raises ``ConfigurationError`` for a file that cannot be
     read or holds no certificate. Nothing is verified.
     """
-    from cryptography import x509  # only here: a server that never asks does not load it
-    from cryptography.hazmat.primitives.serialization import Encoding
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,  # only here: a server that never asks does not load it
+    )
 
     moment = at or datetime.now(UTC)
-    try:
-        certificates = x509.load_pem_x509_certificates(Path(file).read_bytes())
-    except OSError as error:
-        raise ConfigurationError(f"{str(file)!r} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigurationError(f"{str(file)!r} holds no readable PEM certificate") from error
     return tuple(
         CertificateExpiry(
             subject=one.subject.rfc4514_string(),
@@ -93,7 +87,7 @@ def certificates_in(file: StrPath, *, at: datetime | None = None) -> tuple[Certi
             remaining=one.not_valid_after_utc - moment,
             file=str(file),
         )
-        for one in certificates
+        for one in certificates_in_file(file, repr(str(file)))
     )
 
 

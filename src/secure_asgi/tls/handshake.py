@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
+from .._chains import chain_of
 from ..denial import Reason
 
 logger = logging.getLogger("secure_asgi")
@@ -176,7 +177,7 @@ def _refused_certificate(connection: ssl.SSLObject) -> dict[str, str]:
     try:
         from cryptography.x509 import load_der_x509_certificate  # only here: loaded with the first failure
 
-        der = _first_of_the_path(connection)
+        der = chain_of(connection, "verified")[0]
         said = {"sha256": sha256(der).hexdigest()}
         leaf = load_der_x509_certificate(der)
         return said | {
@@ -186,12 +187,3 @@ def _refused_certificate(connection: ssl.SSLObject) -> dict[str, str]:
     except Exception:
         # A stranger's certificate, through an interface that is private before Python 3.13.
         return {}
-
-
-def _first_of_the_path(connection: Any) -> bytes:
-    read = getattr(connection, "get_verified_chain", None)
-    if read is not None:  # Python 3.13
-        first: bytes = read()[0]
-        return first
-    pem: str = connection._sslobj.get_verified_chain()[0].public_bytes()
-    return ssl.PEM_cert_to_DER_cert(pem)

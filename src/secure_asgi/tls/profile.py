@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._files import StrPath
+from .._pem import load_authorities, load_own_certificate
 from ..errors import ConfigurationError
 from .expiry import CertificateExpiry, certificates_in
 
@@ -67,7 +68,13 @@ class Recipe:
         """A context of its own from the files as they are now. Raises ``ConfigurationError`` if they cannot be used."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.harden(context)
-        _load_own_certificate(context, self.certfile, self.keyfile)
+        load_own_certificate(
+            context,
+            self.certfile,
+            self.keyfile,
+            certificate=f"certfile={str(self.certfile)!r}",
+            key=f"keyfile={str(self.keyfile)!r}",
+        )
         for file in self.client_ca:
             _load(context, "client_ca", file, "x509", "certificate")
         for file in self.client_crl:
@@ -107,43 +114,14 @@ def set_groups(context: Any) -> None:
             context.set_groups(GROUPS)
 
 
-def _load_own_certificate(context: ssl.SSLContext, certfile: StrPath, keyfile: StrPath) -> None:
-    for option, file in (("certfile", certfile), ("keyfile", keyfile)):
-        _must_be_readable(option, file)
-    try:
-        # An empty password: OpenSSL would otherwise stop the server to ask the terminal for that of an encrypted key.
-        context.load_cert_chain(certfile, keyfile, password="")
-    except ssl.SSLError as error:
-        if error.reason == "KEY_VALUES_MISMATCH":
-            raise ConfigurationError(
-                f"keyfile={str(keyfile)!r} is not the key of the first certificate in certfile={str(certfile)!r}"
-            ) from error
-        raise ConfigurationError(
-            f"certfile={str(certfile)!r} is to hold PEM certificates, leaf first, and keyfile={str(keyfile)!r} "
-            f"an unencrypted PEM key; OpenSSL says {error.reason or 'they are not'}"
-        ) from error
-
-
 def _load(context: ssl.SSLContext, option: str, file: StrPath, kind: str, name: str) -> None:
     """Certificates or revocation lists into the store against which clients are verified."""
-    _must_be_readable(option, file)
+    shown = f"{option}={str(file)!r}"
     certificates = context.cert_store_stats()["x509"]
-    try:
-        context.load_verify_locations(file)
-    except ssl.SSLError as error:
-        raise ConfigurationError(f"{option}={str(file)!r} holds no readable PEM {name}") from error
+    load_authorities(context, file, shown, name)
     loaded = context.cert_store_stats()
     if not loaded[kind]:
         # OpenSSL takes the one for the other without complaint, and then nobody could get in.
-        raise ConfigurationError(f"{option}={str(file)!r} holds no {name}")
+        raise ConfigurationError(f"{shown} holds no {name}")
     if kind == "crl" and loaded["x509"] != certificates:
-        raise ConfigurationError(f"{option}={str(file)!r} holds a certificate, which would be trusted: take it out")
-
-
-def _must_be_readable(option: str, file: StrPath) -> None:
-    """OpenSSL names no file when it cannot open one; here are several."""
-    try:
-        with open(file, "rb"):
-            pass
-    except OSError as error:
-        raise ConfigurationError(f"{option}={str(file)!r} cannot be read: {error.strerror}") from error
+        raise ConfigurationError(f"{shown} holds a certificate, which would be trusted: take it out")

@@ -10,10 +10,13 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, TypeVar
 
-from ...errors import ConfigurationError
+from ..._pem import load_own_certificate
 from .endpoint import Endpoint, NoAnswerError, Wire
 
 _HANDSHAKE, _CERTIFICATE, _CERTIFICATE_REQUEST = 22, 11, 13
+
+_LEGACY_SERVER_CONNECT = 0x4
+"""``ssl.OP_LEGACY_SERVER_CONNECT``, which has its name since Python 3.12 only."""
 
 _Done = TypeVar("_Done")
 
@@ -27,10 +30,6 @@ def looking_context() -> ssl.SSLContext:
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.options |= _LEGACY_SERVER_CONNECT
     return context
-
-
-_LEGACY_SERVER_CONNECT = 0x4
-"""``ssl.OP_LEGACY_SERVER_CONNECT``, which has its name since Python 3.12 only."""
 
 
 class Connection:
@@ -112,18 +111,8 @@ class Connection:
 
 def present(context: ssl.SSLContext, certfile: str, keyfile: str | None) -> None:
     """Loads the client certificate that the user names. Raises ``ConfigurationError``."""
-    try:
-        # An empty password: OpenSSL would otherwise ask the terminal for that of an encrypted key.
-        context.load_cert_chain(certfile, keyfile, password="")
-    except ssl.SSLError as error:
-        raise ConfigurationError(
-            f"--cert {certfile!r} is to hold PEM certificates, leaf first, and --key its unencrypted PEM key; "
-            f"OpenSSL says {error.reason or 'they are not'}"
-        ) from error
-    except OSError as error:
-        raise ConfigurationError(
-            f"--cert {certfile!r} or --key {keyfile!r} cannot be read: {error.strerror}"
-        ) from error
+    key = f"--key {keyfile!r}" if keyfile is not None else "--key"
+    load_own_certificate(context, certfile, keyfile, certificate=f"--cert {certfile!r}", key=key)
 
 
 def chain_of(endpoint: Endpoint) -> tuple[bytes, ...]:

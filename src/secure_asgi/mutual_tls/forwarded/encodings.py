@@ -12,7 +12,9 @@ from string import ascii_letters, digits
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from ..._der import span
 from ..certificate import MAX_CERTIFICATES
+from ..pem import certificates
 
 Certificates = tuple[bytes, ...]
 
@@ -20,9 +22,6 @@ MAX_PUNCTUATION = 512
 """Characters of a structured field that are not base64; a chain of ten certificates has forty."""
 
 _BASE64_ALPHABET = (ascii_letters + digits + "+/=").encode()
-
-_PEM_HEAD = b"-----BEGIN CERTIFICATE-----"
-_PEM_FOOT = b"-----END CERTIFICATE-----"
 
 _ESCAPED = re.compile(rb"[A-Za-z0-9+/=._~-]*+(?:%[0-9A-Fa-f]{2}[A-Za-z0-9+/=._~-]*+)*+")
 
@@ -79,10 +78,7 @@ def escaped_pems(value: bytes) -> Certificates:
 
 def pems(text: bytes) -> Certificates:
     """PEM certificates, white space between them and nothing else."""
-    before, *blocks = text.split(_PEM_HEAD)
-    if before.strip() or not blocks:
-        raise ValueError("not PEM")
-    return few(map(_pem_block, blocks))
+    return few(certificates(text))
 
 
 def unescaped(value: bytes) -> bytes:
@@ -92,9 +88,9 @@ def unescaped(value: bytes) -> bytes:
     return unquote_to_bytes(value)
 
 
-def few(certificates: Iterable[bytes]) -> Certificates:
+def few(all_: Iterable[bytes]) -> Certificates:
     """All of them, unless there are more than are ever read."""
-    kept = tuple(islice(certificates, MAX_CERTIFICATES + 1))
+    kept = tuple(islice(all_, MAX_CERTIFICATES + 1))
     if len(kept) > MAX_CERTIFICATES:
         raise ValueError(f"more than {MAX_CERTIFICATES} certificates")
     return kept
@@ -121,13 +117,6 @@ def _base64(value: bytes) -> bytes:
     return b64decode(value, validate=True)
 
 
-def _pem_block(block: bytes) -> bytes:
-    content, foot, after = block.partition(_PEM_FOOT)
-    if not foot or after.strip():
-        raise ValueError("not PEM")
-    return _base64(b"".join(content.split()))
-
-
 def _sequences(data: bytes) -> Iterable[bytes]:
     """The DER sequences of which ``data`` consists; what is in them is left to the parser of certificates."""
     while data:
@@ -137,12 +126,9 @@ def _sequences(data: bytes) -> Iterable[bytes]:
 
 
 def _end_of_sequence(data: bytes) -> int:
-    """X.690 section 8.1.3: a length below 128 is one byte, a longer one is that many bytes after a count of them."""
     if len(data) < 2 or data[0] != _DER_SEQUENCE or data[1] == _INDEFINITE:
         raise ValueError("not a sequence of DER certificates")
-    count = data[1] & 0x7F if data[1] & 0x80 else 0
-    length = int.from_bytes(data[2 : 2 + count]) if count else data[1]
-    end = 2 + count + length
+    end = span(data, 0)[1]
     if end > len(data):
         raise ValueError("a DER certificate that is cut off")
     return end

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
-from ....errors import ConfigurationError
+from ...._pem import load_authorities
 from .. import hello
 from ..certificate import SentCertificate, read_certificate
 from ..endpoint import Endpoint, NoAnswerError
@@ -215,11 +215,6 @@ def _trusting_context(ca: str | None) -> ssl.SSLContext:
     context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
     if ca is None:
         context.load_default_certs()
-        return context
-    try:
-        context.load_verify_locations(ca)
-    except ssl.SSLError as error:
-        raise ConfigurationError(f"--ca {ca!r} holds no readable PEM certificate") from error
-    except OSError as error:
-        raise ConfigurationError(f"--ca {ca!r} cannot be read: {error.strerror}") from error
+    else:
+        load_authorities(context, ca, f"--ca {ca!r}")
     return context
