@@ -24,6 +24,7 @@ import pytest
 
 from .handshake import client_context
 from .paths import ROOT
+from .serving import free_port
 
 HOST = "orders.example.com"
 HOWTO = ROOT / "docs" / "howto"
@@ -263,8 +264,3 @@ def moved(text: str, folder: Path, port: int, upstream: str) -> str:
     for pattern, replacement in places.items():
         text = re.sub(pattern, replacement, text, flags=re.MULTILINE)
     return text
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])

@@ -1,9 +1,11 @@
-"""Real servers in a thread of this process, with real TLS: uvicorn and hypercorn, on whichever event loop."""
+"""Real servers with real TLS: uvicorn and hypercorn in a thread, on whichever event loop; any in its own process."""
 
 import contextlib
+import http.client
 import json
 import socket
 import ssl
+import subprocess
 import threading
 import time
 from functools import partial
@@ -17,6 +19,8 @@ from secure_asgi.servers import uvicorn as uvicorn_hook
 from secure_asgi.servers.hypercorn import serve
 from secure_asgi.testing.certificates import CertificateAuthority
 from secure_asgi.tls import server_context
+
+from .paths import ENVIRONMENT
 
 AUTHORITY = CertificateAuthority("Test CA")
 ISSUING = AUTHORITY.subordinate()
@@ -120,15 +124,59 @@ def hypercorn_serving(app, *, loop="asyncio", tls=None, host="127.0.0.1", path=N
             serving.result(timeout=20)
 
 
+SERVERS = {
+    "uvicorn, asyncio": partial(uvicorn_serving, loop="asyncio"),
+    "uvicorn, uvloop": partial(uvicorn_serving, loop="uvloop"),
+    "hypercorn, asyncio": partial(hypercorn_serving, loop="asyncio"),
+    "hypercorn, uvloop": partial(hypercorn_serving, loop="uvloop"),
+    "hypercorn, trio": partial(hypercorn_serving, loop="trio"),
+}
+
+
+@contextlib.contextmanager
+def in_its_own_process(command, *, folder, log, environment=ENVIRONMENT):
+    """``command`` as words; what it prints goes into ``log``."""
+    with open(log, "w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=folder)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def connected(port, client_tls):
+    """A connection that is kept alive, by its TLS handshake; the socket is ``.sock``."""
+    connection = http.client.HTTPSConnection("localhost", port, context=client_tls, timeout=5)
+    connection.connect()
+    with contextlib.closing(connection):
+        yield connection
+
+
+def ask(connection):
+    connection.request("GET", "/")
+    return connection.getresponse().read()
+
+
 async def tell(scope, receive, send):
     """Answers with the name of the user, and all there is in ``extensions``."""
     user = scope.get("user")
     told = {"user": user and user.display_name, "client": scope["client"], "extensions": scope["extensions"]}
     told["has_headers_of_a_proxy"] = any(name == b"client-cert" for name, _ in scope["headers"])
     told["http_version"] = scope["http_version"]
-    body = json.dumps(told).encode()
+    await say(json.dumps(told).encode(), scope, receive, send)
     for description in scope["extensions"].values():
         description.clear()  # what one request does to its own description must not reach the next
+
+
+async def say(body, scope, receive, send):
+    """The whole answer, over HTTP or as a WebSocket's only message."""
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})

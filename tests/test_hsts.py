@@ -8,7 +8,8 @@ from secure_asgi.denial import Denial, Reply
 from secure_asgi.errors import ConfigurationError
 from secure_asgi.flow import Layer
 from secure_asgi.hsts import HSTSMiddleware
-from tests.asgi import hello, http, websocket
+
+from .asgi import hello, http, websocket
 
 FIELD = "strict-transport-security"
 DEFAULT = "max-age=63072000; includeSubDomains"

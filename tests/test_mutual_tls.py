@@ -23,7 +23,8 @@ from secure_asgi.mutual_tls.identity import own_name
 from secure_asgi.mutual_tls.middleware import DETAIL
 from secure_asgi.mutual_tls.names import NameRules
 from secure_asgi.testing.certificates import CertificateAuthority
-from tests.asgi import hello, http, websocket
+
+from .asgi import hello, http, websocket
 
 AUTHORITY = CertificateAuthority("Test CA")
 SHOP = AUTHORITY.issue("dns:shop.clients.example")

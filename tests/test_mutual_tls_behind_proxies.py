@@ -34,8 +34,8 @@ from secure_asgi.tls import server_context
 
 from . import asgi
 from .paths import ENVIRONMENT
-from .proxies import HOST, Proxy, ask, blocks, connect, files, free_port, moved, plain_connection, running
-from .serving import uvicorn_serving
+from .proxies import HOST, Proxy, ask, blocks, connect, files, moved, plain_connection, running
+from .serving import free_port, say, uvicorn_serving
 
 NGINX = "mutual-tls-behind-nginx.md"
 OTHERS = "mutual-tls-behind-a-proxy.md"
@@ -106,15 +106,7 @@ def _fields(scope):
 
 
 async def _answer(told, scope, receive, send):
-    body = json.dumps(told).encode()
-    if scope["type"] == "websocket":
-        await receive()
-        await send({"type": "websocket.accept"})
-        await send({"type": "websocket.send", "text": body.decode()})
-        await send({"type": "websocket.close"})
-    else:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": body})
+    await say(json.dumps(told).encode(), scope, receive, send)
 
 
 def application(**options):

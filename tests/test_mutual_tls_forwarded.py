@@ -16,8 +16,9 @@ from secure_asgi.mutual_tls.fields import CertificateFields
 from secure_asgi.mutual_tls.forwarded import ForwardedCertificate, ProxyCertificate, ProxySecret, trust
 from secure_asgi.mutual_tls.forwarded.presets import PRESETS
 from secure_asgi.mutual_tls.forwarded.source import MAX_KNOWN, MAX_KNOWN_SIZE
-from tests.asgi import hello, http
-from tests.forwarded import AUTHORITY, DER, ESCAPED, OUR_PROXY, SECRET, lines, read, read_from_our_proxy, scope_with
+
+from .asgi import hello, http
+from .forwarded import AUTHORITY, DER, ESCAPED, OUR_PROXY, SECRET, lines, read, read_from_our_proxy, scope_with
 
 GOOD = {"x-ssl-client-cert": ESCAPED, "x-ssl-client-verify": "SUCCESS"}
 AMBIGUOUS, UNTRUSTED, UNKNOWN = Reason.CERTIFICATE_FIELD_AMBIGUOUS, Reason.PROXY_UNTRUSTED, Reason.TLS_UNKNOWN

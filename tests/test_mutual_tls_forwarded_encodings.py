@@ -14,7 +14,8 @@ from secure_asgi.mutual_tls.certificate import MAX_CERTIFICATES
 from secure_asgi.mutual_tls.forwarded import encodings
 from secure_asgi.mutual_tls.forwarded.presets import LONG
 from secure_asgi.mutual_tls.forwarded.xfcc import xfcc_json, xfcc_text
-from tests.forwarded import B64, DER, ESCAPED, HASH, ISSUING_B64, ISSUING_DER, ISSUING_ESCAPED, ISSUING_PEM, PEM
+
+from .forwarded import B64, DER, ESCAPED, HASH, ISSUING_B64, ISSUING_DER, ISSUING_ESCAPED, ISSUING_PEM, PEM
 
 RFC_9440 = (
     # RFC 9440, appendix A, figure 2.

@@ -16,7 +16,8 @@ from secure_asgi.errors import CertificateError
 from secure_asgi.mutual_tls.fields import CERTIFICATE_FIELDS
 from secure_asgi.mutual_tls.forwarded import ForwardedCertificate
 from secure_asgi.mutual_tls.forwarded.presets import PRESETS
-from tests.forwarded import (
+
+from .forwarded import (
     B64,
     DER,
     ESCAPED,

@@ -8,7 +8,8 @@ from urllib.parse import quote
 import pytest
 
 from secure_asgi.mutual_tls.forwarded.xfcc import MAX_PAIRS, xfcc_json, xfcc_text
-from tests.forwarded import AUTHORITY, DER, ESCAPED, HASH, ISSUING_DER, ISSUING_ESCAPED, ISSUING_PEM, PEM
+
+from .forwarded import AUTHORITY, DER, ESCAPED, HASH, ISSUING_DER, ISSUING_ESCAPED, ISSUING_PEM, PEM
 
 BY = "By=spiffe://example.org/edge"
 VOUCHED = f'{BY};Hash={HASH};Cert="{ESCAPED}"'

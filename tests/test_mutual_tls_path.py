@@ -25,7 +25,8 @@ from secure_asgi.mutual_tls.path import (
     why_no_anchor,
 )
 from secure_asgi.mutual_tls.verification import verify_certificate
-from tests.pki import (
+
+from .pki import (
     ANY,
     CLIENT,
     DAY,
@@ -40,7 +41,7 @@ from tests.pki import (
     with_broken_signature,
     with_digest,
 )
-from tests.pki import named as named_as
+from .pki import named as named_as
 
 ROOT = authority("Root")
 ISSUING = authority("Issuing", ROOT)

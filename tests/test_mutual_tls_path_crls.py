@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from secure_asgi import ConfigurationError, Reason
 from secure_asgi.errors import CertificateError
 from secure_asgi.mutual_tls.verification import verify_certificate
-from tests.pki import DAY, NOW, authority, make
+
+from .pki import DAY, NOW, authority, make
 
 ROOT = authority("Root")
 ISSUING = authority("Issuing", ROOT)

@@ -16,7 +16,8 @@ from secure_asgi import CRLs, MutualTLSMiddleware, Reason, exchange_of
 from secure_asgi.flow import Layer
 from secure_asgi.testing.certificates import CertificateAuthority
 from secure_asgi.tls import server_context
-from tests.serving import resuming_context, uvicorn_serving
+
+from .serving import resuming_context, uvicorn_serving
 
 
 class World:

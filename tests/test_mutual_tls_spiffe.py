@@ -7,7 +7,8 @@ from secure_asgi import Reason
 from secure_asgi.errors import CertificateError
 from secure_asgi.mutual_tls.certificate import read_certificates
 from secure_asgi.mutual_tls.spiffe import is_spiffe_id, require_svid, trust_domain_of
-from tests.pki import ANY, CLIENT, SERVER, authority, make
+
+from .pki import ANY, CLIENT, SERVER, authority, make
 
 ROOT = authority("Root")
 ID = "spiffe://example.org/ns/pay"

@@ -10,7 +10,8 @@ from secure_asgi import ConfigurationError, Reason
 from secure_asgi._files import LOOK_EVERY
 from secure_asgi.errors import CertificateError
 from secure_asgi.mutual_tls.trust import TrustAnchors
-from tests.pki import CLIENT, DAY, NOW, SERVER, authority, make
+
+from .pki import CLIENT, DAY, NOW, SERVER, authority, make
 
 ROOT = authority("Root")
 OTHER = authority("Other")

@@ -10,8 +10,9 @@ from secure_asgi.audit import AuditMiddleware
 from secure_asgi.mutual_tls.middleware import DETAIL
 from secure_asgi.testing import recorded_audit
 from secure_asgi.testing.certificates import CertificateAuthority
-from tests.asgi import hello, http, websocket
-from tests.test_lifespan import kinds, lifespan
+
+from .asgi import hello, http, websocket
+from .test_lifespan import kinds, lifespan
 
 ROOT = CertificateAuthority("Test CA")
 ISSUING = ROOT.subordinate()

@@ -19,7 +19,8 @@ from secure_asgi.errors import ConfigurationError
 from secure_asgi.exchange import exchange_of
 from secure_asgi.flow import Layer
 from secure_asgi.sanitized_errors import SanitizedErrorMiddleware, problem_handlers, validation_errors
-from tests.asgi import drive, hello, http, http_scope, websocket
+
+from .asgi import drive, hello, http, http_scope, websocket
 
 DSN = "postgresql://orders:hunter2@db.internal/orders"
 PASSWORD = "correct-horse"

@@ -11,7 +11,8 @@ from secure_asgi.denial import Denial
 from secure_asgi.errors import ConfigurationError
 from secure_asgi.flow import Layer
 from secure_asgi.security_headers import DOCS_CSP, SecurityHeadersMiddleware
-from tests.asgi import hello, http, websocket
+
+from .asgi import hello, http, websocket
 
 API = [
     ("content-security-policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),

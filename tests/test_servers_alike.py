@@ -6,7 +6,6 @@ Except for the client certificate, which only a server with our hook can show: g
 import contextlib
 import json
 import socket
-import subprocess
 import sys
 import time
 
@@ -19,6 +18,7 @@ from secure_asgi.testing.certificates import CertificateAuthority
 
 from .handshake import client_context
 from .paths import ENVIRONMENT, ROOT
+from .serving import free_port, in_its_own_process
 
 SERVERS = {
     "uvicorn": (
@@ -46,17 +46,11 @@ def served(request, tmp_path_factory):
     authority.issue("dns:shop.example").write(folder / "shop.pem", folder / "shop.key")
     tokens = TokenFactory(issuer="https://id.example.com", audience="orders")
     (folder / "jwks.json").write_text(json.dumps(tokens.jwks))
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {**ENVIRONMENT, "SERVED_FROM": str(folder), "SERVED_BY": request.param}
     command = [sys.executable, "-m", *SERVERS[request.param].format(port=port, dir=folder).split()]
-    with open(folder / "log", "w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=ROOT)
-        try:
-            yield Served(request.param, folder, port, tokens)
-        finally:
-            process.terminate()
-            process.wait(timeout=10)
+    with in_its_own_process(command, folder=ROOT, log=folder / "log", environment=environment):
+        yield Served(request.param, folder, port, tokens)
 
 
 class Served:

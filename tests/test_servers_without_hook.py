@@ -3,9 +3,7 @@
 They verify the client's certificate in the handshake, but for daphne, which cannot ask for one.
 """
 
-import socket
 import ssl
-import subprocess
 import sys
 import time
 
@@ -15,7 +13,7 @@ import pytest
 from secure_asgi.testing.certificates import CertificateAuthority
 
 from .handshake import client_context
-from .paths import ENVIRONMENT
+from .serving import free_port, in_its_own_process
 
 APP = """
 from secure_asgi import MutualTLSMiddleware
@@ -64,20 +62,14 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("server", SERVERS)
 def test_refused_with_one_line_that_names_the_way_out(server, folder):
     """MTLS-1: no extension where TLS is, so nobody knows who is asking. The client is told nothing of it."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", *SERVERS[server].format(port=port).split()]
     log = folder / f"{server}.log".replace("/", "")
     context = client_context(folder, "shop")
-    with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=ENVIRONMENT, cwd=folder)
-        try:
-            wait_for(f"https://localhost:{port}/public", context, log)
-            with httpx.Client(verify=context, trust_env=False) as client:
-                answers = [client.get(f"https://localhost:{port}/") for _ in range(2)]
-        finally:
-            process.terminate()
-            process.wait(timeout=10)
+    with in_its_own_process(command, folder=folder, log=log):
+        wait_for(f"https://localhost:{port}/public", context, log)
+        with httpx.Client(verify=context, trust_env=False) as client:
+            answers = [client.get(f"https://localhost:{port}/") for _ in range(2)]
     assert [answer.status_code for answer in answers] == [403, 403]
     assert not any(word in answers[0].text for word in ("tls_unknown", "uvicorn", "extension"))
     (line,) = [line for line in log.read_text().splitlines() if "tells applications nothing about TLS" in line]

@@ -1,8 +1,6 @@
 """Several workers, as each server starts them itself: every one of them tells, and tells the right thing."""
 
 import contextlib
-import socket
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -11,8 +9,7 @@ import httpx
 import pytest
 
 from .handshake import client_context
-from .paths import ENVIRONMENT
-from .serving import NAMES, write_certificates
+from .serving import NAMES, free_port, in_its_own_process, write_certificates
 
 APP = """
 import os
@@ -68,17 +65,10 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize("server", COMMANDS)
 def test_every_worker_tells(server, folder):
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port, log = free_port(), folder / f"{server}.log"
     command = [sys.executable, *COMMANDS[server].format(port=port).split()]
-    log = folder / f"{server}.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=ENVIRONMENT, cwd=folder)
-        try:
-            workers = ask_until_both_have_answered(port, folder, log)
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
+    with in_its_own_process(command, folder=folder, log=log):
+        workers = ask_until_both_have_answered(port, folder, log)
     assert len(workers) == 2
     assert min(workers.values()) >= 1
 

@@ -17,7 +17,7 @@ from secure_asgi.testing.certificates import CertificateAuthority
 
 from .handshake import rsa_twin
 from .paths import ENVIRONMENT, ROOT
-from .tls_servers import is_open
+from .serving import free_port, in_its_own_process
 
 SSLYZE = ROOT / ".venv-sslyze" / "bin" / "python"
 PAGE = ROOT / "docs" / "howto" / "pass-a-tls-scan.md"
@@ -27,14 +27,14 @@ SERVED = [("modern", "ecdsa"), ("intermediate", "ecdsa"), ("intermediate", "rsa"
 SERVE = """
 import sys, uvicorn
 from secure_asgi.tls import server_context
-from tests.tls_servers import app
+from tests.asgi import hello
 
 profile, key, port = sys.argv[1:]
 
 def context(config, default):
     return server_context(f"{key}.pem", f"{key}.key", profile=profile, client_ca="ca.pem", client_auth="optional")
 
-uvicorn.run(app, port=int(port), lifespan="off", log_level="error", ssl_context_factory=context)
+uvicorn.run(hello, port=int(port), lifespan="off", log_level="error", ssl_context_factory=context)
 """
 
 
@@ -62,20 +62,22 @@ def verdicts(tmp_path_factory):
 
 @contextlib.contextmanager
 def _serving(folder, profile, key):
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port, log = free_port(), folder / f"{profile}-{key}.log"
     environment = {**ENVIRONMENT, "OPENSSL_CONF": str(folder / "openssl.cnf")}
     command = [sys.executable, "-c", SERVE, profile, key, str(port)]
-    with subprocess.Popen(command, cwd=folder, env=environment) as server:
-        try:
-            deadline = time.monotonic() + 30
-            while not is_open(port):
-                assert server.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
-            yield port
-        finally:
-            server.terminate()
+    with in_its_own_process(command, folder=folder, log=log, environment=environment) as server:
+        deadline = time.monotonic() + 30
+        while not _is_open(port):
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        yield port
+
+
+def _is_open(port):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
 
 
 def _scanning(folder, profile, port):

@@ -14,7 +14,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from secure_asgi import ConfigurationError
 from secure_asgi.testing import issue_certificate
 from secure_asgi.testing.certificates import CertificateAuthority
-from tests.handshake import shake
+
+from .handshake import shake
 
 AUTHORITY = CertificateAuthority("Test CA")
 NOW = datetime.now(UTC)

@@ -18,7 +18,8 @@ from secure_asgi import ConfigurationError
 from secure_asgi.testing.certificates import CertificateAuthority
 from secure_asgi.tls import TLS12_CIPHERS, server_context
 from secure_asgi.tls.profile import set_groups
-from tests.handshake import client_context, shake
+
+from .handshake import client_context, shake
 
 AUTHORITY = CertificateAuthority("Test CA")
 SERVER = AUTHORITY.issue("dns:localhost", usage="server")

@@ -17,8 +17,9 @@ from secure_asgi.tls import HandshakeFailure, server_context
 from secure_asgi.tls import handshake as tls_handshake
 from secure_asgi.tls.handshake import FailureReports, _failure
 
+from .asgi import hello
 from .handshake import client_context, rsa_twin, shake
-from .tls_servers import SERVERS, ask, connected
+from .serving import SERVERS, ask, connected
 
 AUTHORITY = CertificateAuthority("Test CA")
 NOW = datetime.now(UTC)
@@ -224,11 +225,11 @@ def test_the_record_is_one_of_the_audit_log(files, told, context, caplog):
 @pytest.mark.parametrize("server", SERVERS)
 def test_on_a_real_server(files, told, context, server):
     """Section 9.9: neither the loops nor the servers say a word."""
-    with SERVERS[server](context) as port:
+    with SERVERS[server](hello, tls=context) as port:
         for name in ("foreign", "good", None, "expired"):
             try:
                 with connected(port, client_context(files, name)) as connection:
-                    assert ask(connection) == b"ok"
+                    assert ask(connection) == b"hello"
                     assert name == "good"
             except OSError:
                 assert name != "good"

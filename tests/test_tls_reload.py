@@ -23,8 +23,9 @@ from secure_asgi import ConfigurationError
 from secure_asgi.testing.certificates import CertificateAuthority
 from secure_asgi.tls import ServerContext, server_context
 
+from .asgi import hello
 from .handshake import client_context, rsa_twin, shake
-from .tls_servers import SERVERS, ask, connected
+from .serving import SERVERS, ask, connected
 
 AUTHORITY = CertificateAuthority("Test CA")
 NEW_AUTHORITY = CertificateAuthority("New CA")
@@ -365,22 +366,22 @@ def test_a_socket_can_be_wrapped_too(files):
 def test_on_a_real_server(files, server):
     """Renewed, broken, authority replaced; and a connection from before is kept alive through it all."""
     context = for_clients(files)
-    with SERVERS[server](context) as port, connected(port, client_context(files, "a")) as kept:
-        assert ask(kept) == b"ok"
+    with SERVERS[server](hello, tls=context) as port, connected(port, client_context(files, "a")) as kept:
+        assert ask(kept) == b"hello"
         renewed = renew(files)
         with connected(port, client_context(files, "b")) as another:
             assert _shown(another.sock) == renewed != _shown(kept.sock)
-            assert ask(another) == b"ok"
+            assert ask(another) == b"hello"
         replace(files / "server.key", b"garbage")
         with connected(port, client_context(files, "b")) as another:
-            assert ask(another) == b"ok"
+            assert ask(another) == b"hello"
         renew(files)
         replace(files / "clients.pem", NEW_AUTHORITY.certificate_pem)
         with connected(port, client_context(files, "new")) as another:
-            assert ask(another) == b"ok"
+            assert ask(another) == b"hello"
         with pytest.raises(OSError), connected(port, client_context(files, "b")) as another:
             ask(another)  # under TLS 1.3 the client reads of the refusal here
-        assert ask(kept) == b"ok"
+        assert ask(kept) == b"hello"
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

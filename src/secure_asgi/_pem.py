@@ -56,12 +56,13 @@ def load_own_certificate(
     try:
         # An empty password: OpenSSL would otherwise stop to ask the terminal for that of an encrypted key.
         context.load_cert_chain(certfile, keyfile, password="")
-    except ssl.SSLError as error:
-        if error.reason == "KEY_VALUES_MISMATCH":
+    except OSError as error:  # SSLError is one, and so is that a file has gone meanwhile
+        reason = getattr(error, "reason", None)
+        if reason == "KEY_VALUES_MISMATCH":
             raise ConfigurationError(f"{key} is not the key of the first certificate in {certificate}") from error
         raise ConfigurationError(
             f"{certificate} is to hold PEM certificates, leaf first, and {key} an unencrypted PEM key; "
-            f"OpenSSL says {error.reason or 'they are not'}"
+            f"OpenSSL says {reason or 'they are not'}"
         ) from error
 
 
