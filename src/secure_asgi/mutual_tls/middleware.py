@@ -47,7 +47,7 @@ class MutualTLSMiddleware(Layer):
     ``trust_anchors``, a PEM file of authorities (or several, or certificates; or one bundle per SPIFFE trust domain in
     a mapping), has the path verified in this process, now and not at the handshake (RFC 5280 section 6): needed for
     resumed sessions, as TLS 1.2 has them, and for proxies that may forward what they have not verified. Replaced files
-    are read again. ``max_depth`` intermediates at most may stand in the path; ``require_client_eku=False`` accepts a leaf
+    are read again. ``max_depth`` intermediates may stand in the path; ``require_client_eku=False`` accepts a leaf
     that says nothing of its purpose. ``revocation``, ``CRLs(...)`` or ``OCSP(...)``, goes with it. ``pins`` name public
     keys, ``"sha256/..."``: that of the leaf or of a verified authority must be one of them. There are two at least, or
     ``insecure_single_pin=True``.
