@@ -2,18 +2,34 @@
 
 import re
 import ssl
+from inspect import signature
 from pathlib import Path
 
 import httpx
 import pytest
 from examples import mutual_tls
 
+from secure_asgi import (
+    OCSP,
+    BearerAuthMiddleware,
+    CRLs,
+    ForwardedCertificate,
+    MutualTLSMiddleware,
+    PinnedTransport,
+    RateLimitMiddleware,
+    Reason,
+    TrustedProxyMiddleware,
+    verify_certificate,
+)
 from secure_asgi.cli import main
+from secure_asgi.mutual_tls.fields import CERTIFICATE_FIELDS
 from secure_asgi.testing.certificates import CertificateAuthority
+from secure_asgi.tls import server_context
 
 from .paths import ROOT, run_python
 from .serving import uvicorn_serving
 
+REFERENCE = ROOT / "docs" / "reference"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BLOCKS = [
@@ -40,6 +56,34 @@ def test_the_index_links_to_every_page_once():
     index = ROOT / "docs" / "README.md"
     linked = [(index.parent / target).resolve() for target, _ in links(index)]
     assert sorted(linked) == sorted(page.resolve() for page in PAGES if page != index)
+
+
+OPTIONS = {
+    MutualTLSMiddleware: "mutual_tls",
+    ForwardedCertificate: "forwarded_certificates",
+    verify_certificate: "certificate_verification",
+    CRLs: "revocation",
+    OCSP: "revocation",
+    server_context: "tls",
+    PinnedTransport: "pinning",
+    BearerAuthMiddleware: "bearer",
+    RateLimitMiddleware: "rate_limit",
+    TrustedProxyMiddleware: "trusted_proxy",
+}
+
+
+@pytest.mark.parametrize(("target", "page"), OPTIONS.items(), ids=[target.__name__ for target in OPTIONS])
+def test_every_option_is_on_its_page(target, page):
+    code = re.findall(r"`([^`\n]+)`", (REFERENCE / f"{page}.md").read_text())
+    words = set(re.findall(r"\w+", " ".join(code)))
+    assert set(signature(target).parameters) - {"app"} <= words
+
+
+def test_every_reason_and_every_field_that_is_removed_is_on_a_page():
+    pages = "".join(page.read_text() for page in REFERENCE.glob("*.md"))
+    assert [reason for reason in Reason if f"`{reason}`" not in pages] == []
+    page = (REFERENCE / "mutual_tls.md").read_text()
+    assert [field for field in CERTIFICATE_FIELDS if f"`{field.decode()}*`" not in page] == []
 
 
 def test_the_readmes_commands_are_what_ci_runs():
