@@ -1,7 +1,8 @@
-"""Mutual TLS behind nginx, which ends TLS and forwards the certificate: ``uvicorn examples.behind_nginx:app --uds
-/run/orders.sock --http secure_asgi.servers.uvicorn:AutoProtocol``.
+"""Mutual TLS behind nginx, which ends TLS and forwards the client's certificate over a Unix socket::
 
-Only nginx may open the socket; its configuration is in ``docs/reference/forwarded_certificates.md``, preset ``nginx``.
+    uvicorn examples.behind_nginx:app --uds /run/orders/app.sock --http secure_asgi.servers.uvicorn:AutoProtocol
+
+Nobody but nginx may enter the folder of the socket. nginx's configuration: ``docs/howto/mutual-tls-behind-nginx.md``.
 """
 
 from typing import Any
@@ -23,6 +24,7 @@ app = FastAPI(
         Middleware(
             MutualTLSMiddleware,
             source=ForwardedCertificate("nginx", trusted="unix"),
+            trust_anchors="/etc/nginx/tls/clients-ca.pem",
             allow="dns:*.clients.example.com",
         ),
     ),
