@@ -187,7 +187,7 @@ class Exchange:
         self._request_id: str = ""
         self.memo: dict[Any, Any] = {}
         self._raw_headers: RawHeaders | None = None
-        self._fields: Fields = {}
+        self._fields: Fields | None = None
         self._shadowed: dict[Shadowable, bool] | None = None
 
     @property
@@ -208,22 +208,22 @@ class Exchange:
 
     def echo_request_id(self, headers: RawHeaders) -> None:
         """Tell the client the id its request is known under, unless the application has told it one (RID-1)."""
-        for line in headers:
-            if line[0] == b"x-request-id":
-                return
-        headers.append((b"x-request-id", self.request_id.encode()))
+        if b"x-request-id" not in dict(headers):
+            headers.append((b"x-request-id", self.request_id.encode()))
 
     def fields(self, scope: Scope) -> Fields:
         """The request's header fields, read once per flow and again when a layer has replaced the list."""
         raw: RawHeaders = scope["headers"]
-        if raw is not self._raw_headers:
-            self._fields = read_fields(raw)
+        fields = self._fields
+        if fields is None or raw is not self._raw_headers:
+            fields = self._fields = read_fields(raw)
             self._raw_headers = raw
-        return self._fields
+        return fields
 
     def forget_fields(self) -> None:
-        """Called by each flow as it begins: what stands outside it may have edited the list in place."""
-        self._raw_headers = None
+        """Called by each flow as it begins, because what stands outside it may have edited the list in place; and at
+        the end, because a record that waits to be written need not keep the request's credentials in memory."""
+        self._raw_headers = self._fields = None
 
     def shadowed(self, layer: Shadowable) -> bool:
         """The layer's refusals are recorded and not sent. Decided once per request: midnight cannot split it."""

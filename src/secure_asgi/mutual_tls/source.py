@@ -101,6 +101,6 @@ def is_resumed(scope: Scope) -> bool:
 
 
 def asks_for_none(scope: Scope) -> bool:
-    """The server's TLS context asks no client for a certificate, so none can ever come. (So our server hooks record.)"""
+    """The server's TLS context asks no client for a certificate: none can ever come. (So our server hooks record.)"""
     recorded = (scope.get("extensions") or {}).get(SCOPE_KEY)
     return recorded is not None and "asks_for_none" in recorded
