@@ -155,20 +155,24 @@ class Exchange:
 
     def __init__(self, scope: Scope) -> None:
         self.started = time.perf_counter()
-        extensions = scope.get("extensions") or {}
-        recorded = extensions.get(SCOPE_KEY)
-        self.peer: tuple[str, int] | None = recorded.get("peer") if recorded else None
-        self.server_client: tuple[str, int] | None = scope.get("client")
-        # Where the hook recorded the socket's peer, scope["client"] may already be what a header claimed.
-        client = self.peer if recorded else self.server_client
-        host = client[0] if client else ""
-        self.client: str | None = host if host and host != NO_ADDRESS else None
-        self.scheme: str = scope.get("scheme") or ("ws" if scope["type"] == "websocket" else "http")
-        if "tls" in extensions or recorded:
-            # The socket's own scheme, whatever a server made of a header (ASGI TLS extension; HTTPS-1): our hook
-            # fills the extension on every TLS connection, so one that it recorded without is in clear.
-            secure = "s" if "tls" in extensions else ""
-            self.scheme = ("ws" if scope["type"] == "websocket" else "http") + secure
+        kind = "ws" if scope["type"] == "websocket" else "http"
+        self.scheme: str = scope.get("scheme") or kind
+        self.peer: tuple[str, int] | None = None
+        client: tuple[str, int] | None = scope.get("client")
+        self.server_client = client
+        extensions = scope.get("extensions")
+        if extensions:
+            recorded = extensions.get(SCOPE_KEY)
+            if recorded:
+                # scope["client"] may already be what a header claimed.
+                client = self.peer = recorded.get("peer")
+            if "tls" in extensions:
+                # The socket's own scheme, whatever a server made of a header (ASGI TLS extension; HTTPS-1): our hook
+                # fills the extension on every TLS connection, so one that it recorded without is in clear.
+                self.scheme = kind + "s"
+            elif recorded:
+                self.scheme = kind
+        self.client: str | None = client[0] if client and client[0] and client[0] != NO_ADDRESS else None
         self.host: str = ""
         self.client_request_id: str = ""
         self.peer_certificate: PeerCertificate | None = None
