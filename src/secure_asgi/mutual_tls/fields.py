@@ -63,6 +63,8 @@ class CertificateFields:
                 scope["headers"] = kept
 
     def _is_harmless(self, name: bytes) -> bool:
+        if name in self._names:
+            return False  # without another look: our own proxy sends these with every request
         plain = name.lower().translate(DASHED)
         if plain.startswith(CERTIFICATE_FIELDS) or plain in self._names:
             return False
