@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.name import _ASN1Type
 
 from secure_asgi import ConfigurationError, Principal, Reason
 from secure_asgi.errors import CertificateError
@@ -77,6 +78,8 @@ ACCEPTED = {
     "one text instead of a list of one": tls(client_cert_chain=PEM),
     "only the chain, no other key": {"tls": {"client_cert_chain": (PEM,)}},
     "client_cert, from before the specification": {"tls": {"client_cert": DER}},
+    "one DER instead of a list of one": tls(client_cert_chain=DER),
+    "client_cert beside a chain, which counts": {"tls": {"client_cert": b"junk", "client_cert_chain": (PEM,)}},
     "client_cert beside an empty chain": {"tls": {"client_cert": DER, "client_cert_chain": []}},
     "an empty error": tls(client_cert_error=""),
     "as many certificates as there may be": chain(*[DER] * MAX_CERTIFICATES),
@@ -94,8 +97,10 @@ def test_a_certificate_however_the_server_gives_it(extensions):
 
 def test_a_chain_that_can_be_read_once_is_there_for_the_application_too():
     app = watch()
-    assert http(app, extensions=tls(client_cert_chain=iter((PEM, PEM)))).status == 200
-    assert app.scope["extensions"]["tls"]["client_cert_chain"] == (PEM, PEM)
+    said = {"http.response.push": {}, "tls": {"client_cert_chain": iter((PEM, PEM)), "cipher_suite": 7}}
+    assert http(app, extensions=said).status == 200
+    seen = {"http.response.push": {}, "tls": {"client_cert_chain": (PEM, PEM), "cipher_suite": 7}}
+    assert app.scope["extensions"] == seen
     assert app.exchange.peer_certificate.chain == (DER,)
 
 
@@ -112,6 +117,7 @@ class Explosive:
 # The name's type, its length, then itself: a name of no length, and a longer one of another type after it.
 EMPTY_NAME = DER.replace(b"\x82\x14shop.clients.example", b"\x82\x00\x81\x12op.clients.example")
 OTHER = AUTHORITY.issue("dns:other.example")
+OPS_DER = ssl.PEM_cert_to_DER_cert(AUTHORITY.issue("email:ops@a.example", common_name="x").certificate_pem.decode())
 NOW = datetime.now(UTC)
 EXPIRED = AUTHORITY.issue("dns:shop.clients.example", not_after=NOW - timedelta(minutes=1))
 NOT_YET = AUTHORITY.issue("dns:shop.clients.example", not_before=NOW + timedelta(days=1))
@@ -122,6 +128,7 @@ REFUSED = {
     "an empty chain": (Reason.CERTIFICATE_MISSING, chain()),
     "no chain": (Reason.CERTIFICATE_MISSING, {"tls": {}}),
     "a chain of None": (Reason.CERTIFICATE_MISSING, tls(client_cert_chain=None)),
+    "no chain, and a client_cert of None": (Reason.CERTIFICATE_MISSING, {"tls": {"client_cert": None}}),
     "a name without a certificate": (Reason.CERTIFICATE_MISSING, {"tls": {"client_cert_name": "CN=admin"}}),
     "a failed verification": (Reason.CERTIFICATE_UNVERIFIED, tls(client_cert_error="self-signed")),
     "a failed verification, no chain": (Reason.CERTIFICATE_UNVERIFIED, {"tls": {"client_cert_error": "expired"}}),
@@ -145,6 +152,7 @@ REFUSED = {
     "an extension that raises": (Reason.CERTIFICATE_MALFORMED, {"tls": Explosive()}),
     "a NUL in a name": (Reason.CERTIFICATE_MALFORMED, tls(AUTHORITY.issue("dns:shop.clients.example\0.evil"))),
     "a line feed in a name": (Reason.CERTIFICATE_MALFORMED, tls(AUTHORITY.issue("uri:spiffe://a/b\nx"))),
+    "a NUL in an address": (Reason.CERTIFICATE_MALFORMED, chain(OPS_DER.replace(b"ops@", b"o\0s@"))),
     "a letter in a name that is not ASCII": (
         Reason.CERTIFICATE_MALFORMED,
         chain(DER.replace(b"shop.cl", b"sh\xf6p.cl")),
@@ -266,6 +274,7 @@ IDENTITIES = {
     "an underscore": (["dns:build_7.example"], "build_7.example"),
     "two URIs": (["uri:spiffe://a/b", "uri:spiffe://a/c", "dns:a.example"], None),
     "two DNS names": (["dns:a.example", "dns:b.example"], None),
+    "two DNS names, and an address": (["dns:a.example", "dns:b.example", "email:ops@a.example"], None),
     "two addresses": (["email:a@a.example", "email:b@a.example"], None),
     "a wildcard": (["dns:*.clients.example"], None),
     "an empty label": (["dns:a..example"], None),
@@ -299,6 +308,7 @@ KINDS = {
     "dns, and there are two": (["dns:a.example", "dns:b.example", "uri:spiffe://a.example/b"], None),
     "dns, and it is a wildcard": (["dns:*.example"], None),
     "dn:O, and there is none": (["dns:a.example"], None),
+    "dn:cn, which is not CN": (["dns:a.example"], None),
 }
 
 
@@ -369,11 +379,13 @@ RULES = {
     "segments in the middle": ("uri:spiffe://x/ns/*/sa/*", "uri:spiffe://x/ns/pay/sa/api", True),
     "not two segments": ("uri:spiffe://example.org/ns/*", "uri:spiffe://example.org/ns/a/b", False),
     "not an empty segment": ("uri:spiffe://example.org/ns/*", "uri:spiffe://example.org/ns/", False),
-    "not a dot segment": ("uri:spiffe://example.org/ns/*", "uri:spiffe://example.org/ns/..", False),
+    "not a dot segment": ("uri:spiffe://example.org/ns/*", "uri:spiffe://example.org/ns/.", False),
+    "not a segment of two dots": ("uri:spiffe://example.org/ns/*", "uri:spiffe://example.org/ns/..", False),
     "not an escape": ("uri:spiffe://example.org/ns/*", "uri:spiffe://example.org/ns/%2e", False),
     "not a query": ("uri:spiffe://example.org/ns/*", "uri:spiffe://example.org/ns/a?b", False),
     "not another domain": ("uri:spiffe://example.org/ns/*", "uri:spiffe://example.com/ns/a", False),
     "exact address": ("email:ops@example.org", "email:ops@EXAMPLE.org", True),
+    "case of its domain in the rule": ("email:ops@EXAMPLE.org", "email:ops@example.org", True),
     "case before the @": ("email:ops@example.org", "email:Ops@example.org", False),
     "anybody there": ("email:*@example.org", "email:a.b+c@example.org", True),
     "nobody elsewhere": ("email:*@example.org", "email:a@sub.example.org", False),
@@ -425,6 +437,11 @@ def test_rules_about_the_subject_go_by_its_parsed_attributes(rule, name, is_allo
     assert NameRules(rule).admit(subject(name)) is is_allowed
 
 
+def test_an_attribute_that_is_no_text_is_its_octets_in_hex():
+    unique = x509.NameAttribute(x509.NameOID.X500_UNIQUE_IDENTIFIER, b"\x01\xff", _ASN1Type.BitString)
+    assert read_certificates((nameless(x509.Name([unique])),)).attributes == (("2.5.4.45", "#01ff"),)
+
+
 def test_one_of_several_rules_and_one_of_several_names_is_enough():
     app = watch(allow=("dns:a.example", "uri:spiffe://example.org/ns/*"))
     assert http(app, extensions=tls(SPIFFE)).status == 200
@@ -447,6 +464,8 @@ BAD_RULES = {
     "a trailing dot": ("dns:a.example.", "dns: followed by a host name"),
     "not ASCII": ("dns:bücher.example", "A-labels"),
     "a space": ("uri:spiffe://a/ b", "names in ASCII"),
+    "a tab": ("uri:spiffe://a/\tb", "names in ASCII"),
+    "a URI with an empty scheme": ("uri:://example.org/a", "uri: followed by"),
     "a URI without scheme": ("uri:example.org/a", "uri: followed by"),
     "a scheme only": ("uri:spiffe:", "uri: followed by"),
     "any trust domain": ("uri:spiffe://*/a", "uri: followed by"),
