@@ -559,12 +559,12 @@ def test_a_resumed_session_proves_nothing_by_itself(caplog):
     assert http(app, extensions={**resumed, "secure_asgi": {"peer": None}}).status == 200
 
 
-def test_the_session_of_a_proxy_is_another_matter():
-    """It may be resumed, as what it forwards does not rest on that handshake."""
+def test_the_session_of_a_proxy_is_another_matter(caplog):
+    """It may be resumed or without a certificate, as what it forwards does not rest on that handshake."""
     source = ForwardedCertificate("nginx", trusted=ProxySecret("x-proxy", "0123456789abcdef"))
     app = watch(source=source)
     forwarded = {"x-ssl-client-cert": quote(PEM), "x-ssl-client-verify": "SUCCESS"}
-    resumed = {"tls": {}, "secure_asgi": {"peer": ("192.0.2.1", 5), "resumed": True}}
+    resumed = {"tls": {}, "secure_asgi": {"peer": ("192.0.2.1", 5), "resumed": True, "asks_for_none": True}}
     secret = {"x-proxy": "0123456789abcdef"}
     assert http(app, extensions=resumed, headers=forwarded | secret).status == 200
     assert app.exchange.principal.subject == "shop.clients.example"
@@ -573,6 +573,7 @@ def test_the_session_of_a_proxy_is_another_matter():
     assert app.verdicts == [("deny", Reason.PROXY_UNTRUSTED)]
     assert http(app, extensions=resumed, headers=secret).status == 403
     assert app.verdicts == [("deny", Reason.CERTIFICATE_MISSING)]
+    assert caplog.messages == [], "nothing is missing here"
 
 
 def test_a_proxy_that_cannot_be_known_is_named_once_with_the_way_out(caplog):

@@ -89,15 +89,22 @@ def test_let_in_or_refused_with_one_record_that_says_why(tmp_path, issued, optio
 
 
 def test_what_it_rests_on_is_loaded_with_the_application_or_the_application_does_not_start(tmp_path):
+    closed = []
+
+    class Lists(CRLs):
+        async def close(self):
+            closed.append(self)
+
     def start():
         layer = MutualTLSMiddleware(
-            hello_and_lifespan, trust_anchors=tmp_path / "ca.pem", revocation=CRLs(tmp_path / "crl.pem")
+            hello_and_lifespan, trust_anchors=tmp_path / "ca.pem", revocation=Lists(tmp_path / "crl.pem")
         )
         return lifespan(layer)
 
     lists(tmp_path, ROOT, ISSUING)
     (tmp_path / "ca.pem").write_bytes(OURS)
     assert kinds(start()) == ["startup.complete", "shutdown.complete"]
+    assert len(closed) == 1
     for missing in ("crl.pem", "ca.pem"):
         (tmp_path / missing).unlink()
         told = start()

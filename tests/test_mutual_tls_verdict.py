@@ -12,7 +12,7 @@ from secure_asgi.errors import CertificateError
 from secure_asgi.mutual_tls.identity import own_name
 from secure_asgi.mutual_tls.names import NameRules
 from secure_asgi.mutual_tls.path import VerifiedPath
-from secure_asgi.mutual_tls.verdict import HOLDS, MAX_KNOWN, MAX_KNOWN_SIZE, UNKNOWN_HOLDS, Admitted, Judge, Refused
+from secure_asgi.mutual_tls.verdict import HOLDS, MAX_KNOWN, MAX_KNOWN_SIZE, Admitted, Judge, Refused
 from secure_asgi.testing.certificates import CertificateAuthority
 
 ROOT = CertificateAuthority("Test CA")
@@ -105,8 +105,10 @@ def test_it_falls_with_what_it_rests_on(clock):
 def test_it_never_holds_longer_than_the_certificate_or_the_revocation_list(clock):
     clock.now = END - 5
     assert judge(clock, anchors=Anchors()).judge(GIVEN).until == END
-    clock.now = NOW
-    assert judge(clock, anchors=Anchors(), revocation=Revoked()).judge(GIVEN).until == NOW + 10
+    revocation = Revoked()
+    for now, clear, until in ((NOW, NOW + 10, NOW + 10), (END - 5, END + 10, END)):
+        clock.now, revocation.answer = now, clear
+        assert judge(clock, anchors=Anchors(), revocation=revocation).judge(GIVEN).until == until
 
 
 def test_what_is_believed_is_told_with_its_path(clock):
@@ -154,6 +156,14 @@ def test_pins_are_on_keys_of_the_verified_path(clock, pin, is_admitted):
         assert spki_pin(LEAF) in verdict.note
 
 
+def test_the_last_day_of_a_pin_is_one_of_the_judges_clock(clock):
+    pins = PinSet([Pin(spki_pin(LEAF), datetime.fromtimestamp(NOW, UTC).date())], option="pins", is_single_ok=True)
+    one = judge(clock, anchors=Anchors(), pins=pins)
+    assert isinstance(one.judge(GIVEN), Admitted)
+    clock.now += 86400
+    assert one.judge(GIVEN).reason == Reason.CERTIFICATE_PIN_MISMATCH
+
+
 def test_without_a_verified_path_only_the_leaf_can_be_pinned(clock):
     """Anybody can send an authority's certificate along."""
     pins = PinSet([spki_pin(INTERMEDIATE), spki_pin(ANCHOR)], option="pins", is_single_ok=False)
@@ -177,7 +187,7 @@ UNKNOWN = CertificateError(Reason.REVOCATION_UNKNOWN, "no list")
 REVOKED = CertificateError(Reason.CERTIFICATE_REVOKED, "serial 1")
 
 
-@pytest.mark.parametrize(("answer", "holds"), [(UNKNOWN, UNKNOWN_HOLDS), (REVOKED, HOLDS)], ids=["unknown", "revoked"])
+@pytest.mark.parametrize(("answer", "holds"), [(UNKNOWN, 1.0), (REVOKED, 60.0)], ids=["unknown", "revoked"])
 @pytest.mark.parametrize("is_awaited", [False, True], ids=["at once", "awaited"])
 def test_revocation(clock, answer, holds, is_awaited):
     async def later():

@@ -25,6 +25,8 @@ from .profile import Loaded, Recipe
 
 logger = logging.getLogger("secure_asgi")
 
+CANNOT_BE_CHANGED = "{}: give server_context() its options instead, a context that follows its files cannot be changed"
+
 
 @dataclass(frozen=True, slots=True)
 class CertificateStatus:
@@ -141,9 +143,6 @@ class ServerContext(ssl.SSLContext):
         if problem != self._last_error:
             self._last_error = problem
             logger.error("the replaced TLS files are not used, and those before them served on: %s", problem)
-
-
-CANNOT_BE_CHANGED = "{}: give server_context() its options instead, a context that follows its files cannot be changed"
 
 
 def _refusing(name: str) -> Callable[..., Any]:

@@ -20,6 +20,13 @@ _SIGNATURES = {
     oid: name.replace("_WITH_", " with ") for name, oid in vars(SignatureAlgorithmOID).items() if name[0].isalpha()
 }
 
+_KINDS: dict[type[x509.GeneralName], str] = {
+    x509.DNSName: "dns",
+    x509.IPAddress: "ip",
+    x509.UniformResourceIdentifier: "uri",
+    x509.RFC822Name: "email",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class SentCertificate:
@@ -92,14 +99,6 @@ def _key(key: Any) -> tuple[str, int]:
         case ed448.Ed448PublicKey():
             return "Ed448", 456
     return type(key).__name__, 0
-
-
-_KINDS: dict[type[x509.GeneralName], str] = {
-    x509.DNSName: "dns",
-    x509.IPAddress: "ip",
-    x509.UniformResourceIdentifier: "uri",
-    x509.RFC822Name: "email",
-}
 
 
 def _names(certificate: x509.Certificate) -> tuple[str, ...]:

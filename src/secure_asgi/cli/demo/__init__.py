@@ -22,7 +22,8 @@ def demonstrate(*, without: str | None, keep_serving: bool) -> int:
         _log_to(Path(folder) / "server.log")
         with open_world(Path(folder), without) as world:
             began = time.perf_counter()
-            results = list(take_tour(world))
+            with console.status("Asking. One answer takes five seconds: so long may a revocation go unnoticed."):
+                results = list(take_tour(world))
             console.print(_tour_table(results, without))
             console.print(_audit_table(results))
             _show_one_record(console, results)
@@ -51,10 +52,10 @@ def _tour_table(results: list[Result], without: str | None) -> Table:
         ("expected", {}),
         ("answer", {}),
         ("reason, in the audit log only", {"style": "dim"}),
-        ("ms", {"justify": "right"}),
-        ("", {}),
+        ("ms", {"justify": "right", "min_width": 4}),
+        ("", {"min_width": len("WRONG")}),
     ):
-        table.add_column(column, no_wrap=True, **options)  # type: ignore[arg-type]
+        table.add_column(column, no_wrap=True, **options)
     for result in results:
         seen = result.seen
         reason = result.records[-1].get("reason", "") if result.records else ""

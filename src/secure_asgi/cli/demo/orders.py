@@ -1,5 +1,6 @@
 """The service of the demo: orders, in FastAPI, behind all seven concerns."""
 
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, WebSocket
@@ -12,7 +13,7 @@ from ...exchange import exchange_of
 from ...fastapi import DOCS
 from ...hsts import HSTSMiddleware
 from ...https_redirect import HTTPSRedirectMiddleware
-from ...mutual_tls import MutualTLSMiddleware
+from ...mutual_tls import CRLs, MutualTLSMiddleware
 from ...rate_limit import RateLimitMiddleware
 from ...sanitized_errors import SanitizedErrorMiddleware, problem_handlers
 from ...security_headers import SecurityHeadersMiddleware
@@ -25,12 +26,20 @@ CLIENT = "shop.clients.example"
 LIMIT = 100
 
 
-def create_app(*, issuer: str, tls_port: int, sinks: Any, without: str | None = None) -> FastAPI:
-    """``without`` leaves one concern out, to show which answers it was that gave them."""
+def create_app(*, issuer: str, tls_port: int, folder: Path, sinks: Any, without: str | None = None) -> FastAPI:
+    """``folder`` holds the clients' authority and its revocation list.
+
+    ``without`` leaves one concern out, to show which answers it was that gave them.
+    """
     concerns = {
         "https": Middleware(HTTPSRedirectMiddleware, host="localhost", port=tls_port),
         "hsts": Middleware(HSTSMiddleware),
-        "mtls": Middleware(MutualTLSMiddleware, allow="dns:*.clients.example"),
+        "mtls": Middleware(
+            MutualTLSMiddleware,
+            allow="dns:*.clients.example",
+            trust_anchors=folder / "ca.pem",
+            revocation=CRLs(folder / "ca.crl"),
+        ),
         "bearer": Middleware(BearerAuthMiddleware, issuer=issuer, audience=AUDIENCE, exempt=(*DOCS, "/whoami")),
         "rate_limit": Middleware(RateLimitMiddleware, limits=f"{LIMIT}/minute"),
         "errors": Middleware(SanitizedErrorMiddleware),

@@ -1,7 +1,9 @@
 """The tour: real requests, each with the answer it must get and the layer that owes it."""
 
 import json
+import ssl
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +15,12 @@ import websockets.sync.client
 
 from .orders import LIMIT
 from .world import World
+
+NOTICED_WITHIN = 7.0
+"""Seconds to wait for a new revocation list to be noticed: the file is looked at every five."""
+
+ASK_EVERY = 0.5
+"""Seconds between two requests meanwhile; the flood comes later."""
 
 
 @dataclass
@@ -135,11 +143,30 @@ def _foreign_certificate(world: World) -> Seen:
     """Refused in the handshake; under TLS 1.3 the client learns of it when it first reads."""
     try:
         return _call(world, "/whoami", certificate="foreign")
-    except httpx.TransportError as refused:
+    except httpx.TransportError:
         again = _call(world, "/whoami")
-        return Seen(
-            0, words=f"{type(refused).__name__}, then {again.status} with a good one" if again.status == 200 else ""
-        )
+        return Seen(0, words="cut off; a good one gets 200" if again.status == 200 else "")
+
+
+def _forged_certificate(world: World) -> Seen:
+    """A client without one writes another's into the field in which a proxy would forward it (RFC 9440)."""
+    der = ssl.PEM_cert_to_DER_cert(world.clients["shop"].certificate_pem.decode())
+    return _call(world, "/whoami", certificate=None, headers={"client-cert": f":{b64encode(der).decode()}:"})
+
+
+def _revoked_meanwhile(world: World) -> Seen:
+    """On one connection, which outlives what it was let in with."""
+    with httpx.Client(verify=world.client_tls("former"), trust_env=False) as client:
+        seen = _seen(client.get(world.https + "/whoami"))
+        if seen.status != 200:
+            return Seen(seen.status, words="before it was revoked")
+        world.revoke("former")
+        began = time.monotonic()
+        while seen.status == 200 and time.monotonic() < began + NOTICED_WITHIN:
+            time.sleep(ASK_EVERY)
+            seen = _seen(client.get(world.https + "/whoami"))
+    seen.words += f", {time.monotonic() - began:.1f} s later"
+    return seen
 
 
 def _feed(token: bool) -> Callable[[World], Seen]:
@@ -235,6 +262,22 @@ STEPS: tuple[Step, ...] = (
         "403",
         _is_refusal(403),
         "certificate_not_allowed",
+    ),
+    Step(
+        "mtls",
+        "a Client-Cert field, forged",
+        _forged_certificate,
+        "not believed, 403",
+        _is_refusal(403),
+        "certificate_missing",
+    ),
+    Step(
+        "mtls",
+        "revoked, its connection open",
+        _revoked_meanwhile,
+        "200, then 403",
+        _is_refusal(403),
+        "certificate_revoked",
     ),
     Step(
         "bearer",

@@ -20,33 +20,45 @@ from starlette.routing import Route
 from ...audit import JSONLinesSink
 from ...errors import ConfigurationError
 from ...testing import TokenFactory, recorded_audit
-from ...testing.certificates import CertificateAuthority
+from ...testing.certificates import CertificateAuthority, IssuedCertificate
 from ...tls import server_context
 from .orders import AUDIENCE, CLIENT, create_app
 
 
 @dataclass(frozen=True)
 class World:
-    """What the tour needs to know of it. ``folder`` holds the certificates, the audit log and the server's log."""
+    """What the tour needs to know of it.
+
+    ``folder`` holds the certificates, the revocation list, the audit log and the server's log.
+    """
 
     folder: Path
     https: str
     http: str
     tokens: TokenFactory
     audit: Any
+    authority: CertificateAuthority
+    clients: dict[str, IssuedCertificate]
 
     def client_tls(self, name: str | None) -> ssl.SSLContext:
-        """TLS as the named client does it (``shop``, ``stranger``, ``foreign``), or without a certificate."""
+        """TLS as one of ``clients`` does it, by name, or without a certificate."""
         context = ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
         if name:
             context.load_cert_chain(self.folder / f"{name}.pem", self.folder / f"{name}.key")
         return context
 
+    def revoke(self, name: str) -> None:
+        """As an authority does it: a new list takes the place of the old one."""
+        self.authority.revoke(self.clients[name])
+        new = self.folder / "new.crl"
+        new.write_bytes(self.authority.revocation_list())
+        new.replace(self.folder / "ca.crl")
+
 
 @contextmanager
 def open_world(folder: Path, without: str | None) -> Iterator[World]:
     """Up while the block runs: issuer, orders service with TLS, the same service on plain HTTP."""
-    _write_certificates(folder)
+    authority, clients = _write_certificates(folder)
     issuer_socket, tls_sockets, plain_sockets = (
         _listen("127.0.0.1"),
         _listen("127.0.0.1", "::1"),
@@ -58,6 +70,7 @@ def open_world(folder: Path, without: str | None) -> Iterator[World]:
     app = create_app(
         issuer=issuer_url,
         tls_port=_port(tls_sockets),
+        folder=folder,
         sinks=(records, JSONLinesSink(folder / "audit.jsonl")),
         without=without,
     )
@@ -85,19 +98,25 @@ def open_world(folder: Path, without: str | None) -> Iterator[World]:
             http=f"http://localhost:{_port(plain_sockets)}",
             tokens=tokens,
             audit=records,
+            authority=authority,
+            clients=clients,
         )
 
 
-def _write_certificates(folder: Path) -> None:
+def _write_certificates(folder: Path) -> tuple[CertificateAuthority, dict[str, IssuedCertificate]]:
     authority, foreign = CertificateAuthority("Demo CA"), CertificateAuthority("Somebody else's CA")
     (folder / "ca.pem").write_bytes(authority.certificate_pem)
-    for name, issued in {
+    (folder / "ca.crl").write_bytes(authority.revocation_list())
+    certificates = {
         "server": authority.issue("dns:localhost", "ip:127.0.0.1", "ip:::1", usage="server"),
         "shop": authority.issue(f"dns:{CLIENT}"),
+        "former": authority.issue("dns:former.clients.example"),
         "stranger": authority.issue("dns:stranger.example"),
         "foreign": foreign.issue(f"dns:{CLIENT}"),
-    }.items():
+    }
+    for name, issued in certificates.items():
         issued.write(folder / f"{name}.pem", folder / f"{name}.key")
+    return authority, certificates
 
 
 def _issuer(tokens: TokenFactory) -> Starlette:

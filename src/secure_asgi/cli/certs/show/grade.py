@@ -21,8 +21,9 @@ GOOD_GROUPS = {"X25519MLKEM768", "X25519", "P-256", "P-384"}
 WEAK_GROUPS = {"P-192", "P-224"}
 WEAK_HASHES = {"md5", "sha1"}
 LEAST_RSA_BITS, LEAST_EC_BITS = 2048, 224
-_NOT_ALL = "not all could be looked for"
 SOON = timedelta(days=30)
+
+_NOT_ALL = "not all could be looked for"
 
 
 @dataclass(frozen=True, slots=True)
