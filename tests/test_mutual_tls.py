@@ -670,9 +670,10 @@ def test_forged_fields_are_removed_where_nothing_is_refused_too(options):
     assert app.scope["auth"].scopes == []
 
 
-def test_the_user_whom_a_layer_outside_has_set_stays_where_there_is_no_certificate():
-    app = watch(required=False)
-    http(app, scheme="http", user="somebody", auth="something")
+@pytest.mark.parametrize("options", [{"required": False}, {"exempt": "/health"}], ids=str)
+def test_the_user_whom_a_layer_outside_has_set_stays_where_there_is_no_certificate(options):
+    app = watch(**options)
+    http(app, "/health", scheme="http", user="somebody", auth="something")
     assert app.scope["user"] == "somebody"
     assert app.scope["auth"] == "something"
 
