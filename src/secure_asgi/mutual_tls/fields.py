@@ -49,7 +49,10 @@ class CertificateFields:
         self._names = frozenset(name.translate(DASHED) for name in names)
 
     def strip(self, exchange: Exchange, scope: Scope) -> None:
-        """Give the scope a header list without them; leave it alone where there are none."""
+        """Give the scope a header list without them; leave it alone where there are none, nor can be."""
+        if b"transfer-encoding" in exchange.fields(scope):
+            # A list of our own: into uvicorn's, its httptools protocol still puts trailers while the body comes.
+            scope["headers"] = list(scope["headers"])
         fields = exchange.fields(scope)
         together = b"\n".join(fields)
         if _in_every_one(together) or (self._names and self._may_be_among(together)):

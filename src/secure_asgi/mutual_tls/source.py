@@ -3,6 +3,7 @@
 One source is configured; none is ever guessed.
 """
 
+import sys
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any, Protocol
@@ -12,6 +13,9 @@ from ..denial import Reason
 from ..errors import CertificateError
 from ..exchange import SCOPE_KEY, Exchange
 from .certificate import MAX_CERTIFICATES, Given
+
+_MIXING = "uvicorn.protocols.http.httptools_impl"
+"""Loaded where uvicorn uses it, and by our hook."""
 
 
 class CertificateSource(Protocol):
@@ -102,6 +106,11 @@ def is_resumed(scope: Scope) -> bool:
 def asks_for_none(scope: Scope) -> bool:
     """The server's TLS context asks no client for a certificate, so none can ever come."""
     return "asks_for_none" in _recorded(scope)
+
+
+def mixes_in_trailers(scope: Scope) -> bool:
+    """This is uvicorn's ``httptools`` protocol without our hook: it takes trailers for request fields."""
+    return _MIXING in sys.modules and not _recorded(scope)
 
 
 def _recorded(scope: Scope) -> Mapping[str, Any]:

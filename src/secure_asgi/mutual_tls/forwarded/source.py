@@ -9,6 +9,7 @@ from ...errors import CertificateError, ConfigurationError
 from ...exchange import Exchange
 from ..certificate import MAX_CERTIFICATES, Given
 from ..fields import DASHED
+from ..source import mixes_in_trailers
 from .presets import LONG, PRESETS, Preset
 from .trust import ProxyCertificate, ProxyPeers, ProxySecret, Trust, field_name
 
@@ -17,6 +18,11 @@ MAX_KNOWN = 1024
 
 MAX_KNOWN_SIZE = 16 * 1024
 """Bytes of the values that are remembered."""
+
+TRAILERS = (
+    "a field may be a trailer, which a client can write past the proxy: run uvicorn with "
+    'http="secure_asgi.servers.uvicorn:AutoProtocol", or with http="h11"'
+)
 
 _Value = bytes | tuple[bytes, ...] | None
 
@@ -79,8 +85,8 @@ class ForwardedCertificate:
         """The certificates in DER, leaf first; empty if the proxy says that the client has none.
 
         Raises ``CertificateError``: ``PROXY_UNTRUSTED`` for fields that are not our proxy's, ``TLS_UNKNOWN`` where this
-        server does not tell whose they are, ``CERTIFICATE_FIELD_AMBIGUOUS`` for one on several lines or under another
-        spelling, ``CERTIFICATE_UNVERIFIED`` where the proxy says so, ``CERTIFICATE_MALFORMED`` for all else.
+        server does not tell whose they are, ``CERTIFICATE_FIELD_AMBIGUOUS`` for one on several lines, under another
+        spelling, or of a server that takes trailers for fields, ``CERTIFICATE_UNVERIFIED`` where the proxy says so, ``CERTIFICATE_MALFORMED`` for all else.
         """
         fields = exchange.fields(scope)
         values = tuple(map(fields.get, self._fields))
@@ -93,6 +99,8 @@ class ForwardedCertificate:
             raise
         if alias is not None:
             raise CertificateError(Reason.CERTIFICATE_FIELD_AMBIGUOUS, f"{alias!r} could pass for another"[:256])
+        if b"transfer-encoding" in fields and values != self._nothing and mixes_in_trailers(scope):
+            raise CertificateError(Reason.CERTIFICATE_FIELD_AMBIGUOUS, TRAILERS)
         known = self._known.get(values)
         if known is None:
             known = self._decode(values)
