@@ -86,7 +86,8 @@ class ForwardedCertificate:
 
         Raises ``CertificateError``: ``PROXY_UNTRUSTED`` for fields that are not our proxy's, ``TLS_UNKNOWN`` where this
         server does not tell whose they are, ``CERTIFICATE_FIELD_AMBIGUOUS`` for one on several lines, under another
-        spelling, or of a server that takes trailers for fields, ``CERTIFICATE_UNVERIFIED`` where the proxy says so, ``CERTIFICATE_MALFORMED`` for all else.
+        spelling, or of a server that takes trailers for fields, ``CERTIFICATE_UNVERIFIED`` where the proxy says so,
+        ``CERTIFICATE_MALFORMED`` for all else.
         """
         fields = exchange.fields(scope)
         values = tuple(map(fields.get, self._fields))
