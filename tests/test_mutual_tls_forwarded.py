@@ -3,6 +3,7 @@
 import hmac
 import sys
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 
 import pytest
 from hypothesis import given, settings
@@ -18,7 +19,18 @@ from secure_asgi.mutual_tls.forwarded import ForwardedCertificate, ProxyCertific
 from secure_asgi.mutual_tls.forwarded.presets import PRESETS
 from secure_asgi.mutual_tls.forwarded.source import MAX_KNOWN, MAX_KNOWN_SIZE
 from tests.asgi import hello, http
-from tests.forwarded import AUTHORITY, DER, ESCAPED, OUR_PROXY, SECRET, lines, read, read_from_our_proxy, scope_with
+from tests.forwarded import (
+    AUTHORITY,
+    DER,
+    ESCAPED,
+    HASH,
+    OUR_PROXY,
+    SECRET,
+    lines,
+    read,
+    read_from_our_proxy,
+    scope_with,
+)
 
 GOOD = {"x-ssl-client-cert": ESCAPED, "x-ssl-client-verify": "SUCCESS"}
 AMBIGUOUS, UNTRUSTED, UNKNOWN = Reason.CERTIFICATE_FIELD_AMBIGUOUS, Reason.PROXY_UNTRUSTED, Reason.TLS_UNKNOWN
@@ -347,6 +359,22 @@ def test_a_server_need_not_be_believed_where_nobody_asks_it():
     with pytest.raises(ConfigurationError, match="insecure_scope_client= is True or False, got 'yes'"):
         nginx("unix", insecure_scope_client="yes")
     assert repr(nginx(("10.0.0.0/8", "unix"))) == "ForwardedCertificate('nginx', trusted=('10.0.0.0/8', 'unix'))"
+
+
+@pytest.mark.parametrize(
+    ("certificate", "verify", "reason", "sha256"),
+    [
+        (ESCAPED, "FAILED:expired", Reason.CERTIFICATE_UNVERIFIED, HASH),
+        ("nonsense", "FAILED:expired", Reason.CERTIFICATE_UNVERIFIED, sha256(b"nonsense").hexdigest()),
+        ("nonsense", "SUCCESS", Reason.CERTIFICATE_MALFORMED, sha256(b"nonsense").hexdigest()),
+    ],
+    ids=["not verified", "neither verified nor read", "not read"],
+)
+def test_the_record_says_which_certificate_it_was(certificate, verify, reason, sha256):
+    with pytest.raises(CertificateError) as refused:
+        read_from_our_proxy("nginx", {"x-ssl-client-cert": certificate, "x-ssl-client-verify": verify})
+    assert refused.value.reason == reason
+    assert refused.value.note.startswith(f"sha256={sha256}")
 
 
 # --- trailers ------------------------------------------------------------------------------------------------------

@@ -154,6 +154,17 @@ def test_pins_are_on_keys_of_the_verified_path(clock, pin, is_admitted):
         assert spki_pin(LEAF) in verdict.note
 
 
+def test_a_pin_ends_with_its_day_and_not_with_the_verdict(clock):
+    midnight = (NOW // 86_400 + 1) * 86_400
+    last_day = datetime.fromtimestamp(NOW, UTC).date()
+    pins = PinSet([Pin(spki_pin(LEAF), until=last_day)], option="pins", is_single_ok=True)
+    asked = judge(clock, pins=pins)
+    clock.now = midnight - 1
+    assert isinstance(asked.judge(GIVEN), Admitted)
+    clock.now = midnight
+    assert asked.judge(GIVEN).reason == Reason.CERTIFICATE_PIN_MISMATCH
+
+
 def test_without_a_verified_path_only_the_leaf_can_be_pinned(clock):
     """Anybody can send an authority's certificate along."""
     pins = PinSet([spki_pin(INTERMEDIATE), spki_pin(ANCHOR)], option="pins", is_single_ok=False)

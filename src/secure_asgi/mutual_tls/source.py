@@ -12,7 +12,7 @@ from .._asgi import Scope
 from ..denial import Reason
 from ..errors import CertificateError
 from ..exchange import SCOPE_KEY, Exchange
-from .certificate import MAX_CERTIFICATES, Given
+from .certificate import MAX_CERTIFICATES, Given, describe_given
 
 _MIXING = "uvicorn.protocols.http.httptools_impl"
 """Loaded where uvicorn uses it, and by our hook."""
@@ -76,13 +76,14 @@ class TLSExtension:
                 raise CertificateError(Reason.TLS_UNKNOWN, "no ASGI TLS extension")
             return ()
         try:
-            if tls.get("client_cert_error"):
-                raise CertificateError(Reason.CERTIFICATE_UNVERIFIED, str(tls["client_cert_error"])[:256])
             chain = tls.get("client_cert_chain")
             if chain is not None and type(chain) is not tuple:
                 chain = _keep(scope, extensions, tls, chain)
             if not chain and tls.get("client_cert"):
                 chain = (tls["client_cert"],)
+            if tls.get("client_cert_error"):
+                which = f"{describe_given(chain)}: " if chain else ""
+                raise CertificateError(Reason.CERTIFICATE_UNVERIFIED, f"{which}{tls['client_cert_error']}"[:256])
         except CertificateError:
             raise
         except Exception as error:

@@ -7,7 +7,7 @@ from ..._cache import TwoGenerations
 from ...denial import Reason
 from ...errors import CertificateError, ConfigurationError
 from ...exchange import Exchange
-from ..certificate import MAX_CERTIFICATES, Given
+from ..certificate import MAX_CERTIFICATES, Given, describe_given, digest
 from ..fields import DASHED
 from ..source import mixes_in_trailers
 from .presets import LONG, PRESETS, Preset
@@ -126,12 +126,12 @@ class ForwardedCertificate:
         if certificate in (b"", *self._preset.certificate.placeholders):
             self._must_be_idle(given, chain)
             return ()
-        self._must_be_good(given)
+        self._must_be_good(given, certificate)
         try:
             return self._certificates(certificate, chain)
         except Exception as error:
             # Any exception at all: what is decoded here a stranger may have written.
-            raise _malformed(f"{self._name}: {type(error).__name__}: {error}") from error
+            raise _malformed(f"{digest((certificate,))}: {self._name}: {type(error).__name__}: {error}") from error
 
     def _single_values(self, values: tuple[_Value, ...]) -> dict[str, bytes]:
         """The values by part; one that is not there is empty."""
@@ -152,10 +152,19 @@ class ForwardedCertificate:
             if value and value not in self._preset.signals[part].idle:
                 raise CertificateError(Reason.CERTIFICATE_UNVERIFIED, f"no certificate, but {part} is {value[:128]!r}")
 
-    def _must_be_good(self, signals: Mapping[str, bytes]) -> None:
+    def _must_be_good(self, signals: Mapping[str, bytes], certificate: bytes) -> None:
         for part, value in signals.items():
             if value != self._preset.signals[part].good:
-                raise CertificateError(Reason.CERTIFICATE_UNVERIFIED, f"{part} is {value[:128]!r}")
+                note = f"{self._describe(certificate)}: {part} is {value[:128]!r}"
+                raise CertificateError(Reason.CERTIFICATE_UNVERIFIED, note[:256])
+
+    def _describe(self, certificate: bytes) -> str:
+        """For the audit log."""
+        try:
+            given = self._certificates(certificate, b"")
+        except Exception:
+            given = (certificate,)
+        return describe_given(given)
 
     def _certificates(self, certificate: bytes, chain: bytes) -> tuple[bytes, ...]:
         if len(certificate) > self._preset.certificate.max_size or len(certificate) + len(chain) > LONG:
