@@ -625,6 +625,7 @@ FORGED = (
     "cf-client-cert-der-base64",
     "cf-cert-verified",
     "cloudfront-viewer-cert-pem",
+    "wl-proxy-client-cert",
     "client_cert",
     "x.ssl_client.verify",
     "x_forwarded_client_cert",

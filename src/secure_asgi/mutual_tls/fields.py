@@ -31,6 +31,7 @@ CERTIFICATE_FIELDS = (
     b"cf-client-cert",  # Cloudflare
     b"cf-cert-",
     b"cloudfront-viewer-cert-",
+    b"wl-proxy-client-cert",  # WebLogic
 )
 """Beginnings of names, lower-case."""
 
