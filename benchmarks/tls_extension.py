@@ -1,4 +1,4 @@
-"""Telling an application about its connection, beside a TLS handshake and beside a bare FastAPI request."""
+"""Telling an application about its connection, beside the handshake of that connection."""
 
 import contextlib
 import ssl
@@ -7,17 +7,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from fastapi import FastAPI
-
-from secure_asgi import MutualTLSMiddleware, SanitizedErrorMiddleware
 from secure_asgi.servers._connection import Connection
 from secure_asgi.testing.certificates import CertificateAuthority
 from secure_asgi.tls import server_context
 
-from .harness import Row, at_most, just, measure, request_through
-from .service import request_scope
+from .harness import Row, at_most, just
 
 HANDSHAKES = 300
 PEER = ("203.0.113.9", 50000)
@@ -34,38 +29,6 @@ def rows() -> Iterator[Row]:
     yield just("the extension of a connection, filled", fill, "us")
     yield just("the extension of a request, told", tell, "us")
     yield at_most("filling the extension / the server's half of a handshake", 100 * fill / half, 3, "%")
-
-    scope = request_scope(scheme="https")
-    connection.tell(scope)
-    service = fastapi_service()
-    variants = {
-        "bare": (request_through(service, scope), 60),
-        "beside": (request_through(SanitizedErrorMiddleware(service), scope), 60),
-        "both": (request_through(SanitizedErrorMiddleware(MutualTLSMiddleware(service)), scope), 60),
-        "alone": (request_through(MutualTLSMiddleware(service), scope), 60),
-    }
-    requests = measure(variants, rounds=101)
-    yield just("bare FastAPI request", requests.median("bare"), "us")
-    yield just("a first layer of ours, whichever, added", requests.added("beside", "bare"), "us")
-    yield just("mutual TLS with a cached verdict, added to that", requests.added("both", "beside"), "us")
-    yield just("mutual TLS with a cached verdict as the only layer, added", requests.added("alone", "bare"), "us")
-    yield at_most(
-        "mutual TLS with a cached verdict, added to a layer / the bare request",
-        requests.combined(lambda one: 100 * (one["both"] - one["beside"]) / one["bare"]),
-        2,
-        "%",
-    )
-
-
-def fastapi_service() -> FastAPI:
-    """One path with a parameter, answered with JSON: about the least that FastAPI is used for."""
-    service = FastAPI()
-
-    @service.get("/orders/{number}")
-    async def read(number: int) -> dict[str, Any]:
-        return {"id": number, "item": "a pair of red shoes", "quantity": 1, "price": "59.90", "currency": "EUR"}
-
-    return service
 
 
 def _contexts(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:

@@ -490,6 +490,23 @@ def test_a_replaced_file(file):
     assert reason_of(judge, crls)[0] == Reason.CERTIFICATE_REVOKED
 
 
+async def test_who_asks_after_a_file_was_replaced_waits_for_it(file):
+    """However long nobody came: the list before lets nobody in once more, not even for one request."""
+    crls = CRLs(file, check="leaf")
+    await crls.start()
+    (source,) = crls._sources
+    crls.look()
+    assert crls.check(path(), NOW.timestamp()) == int(LATER.timestamp()), "read at the start, and not again"
+    write(file, make(GOOD.serial_number, number=2))
+    source._files._next_look = 0.0
+    generation = crls.generation
+    crls.look()
+    assert crls.generation > generation, "no verdict from before counts"
+    with pytest.raises(CertificateError, match="certificate_revoked"):
+        await crls.check(path(), NOW.timestamp())
+    assert crls.check(path(REVOKED), NOW.timestamp()) == int(LATER.timestamp())
+
+
 def test_a_file_replaced_while_it_is_read(file):
     """What a look has found meanwhile is not forgotten when the reading ends."""
     crls = leaf_lists(file)
@@ -497,14 +514,17 @@ def test_a_file_replaced_while_it_is_read(file):
     read = source.read
 
     def read_and_replace():
+        source.read = read
         data = read()
+        write(file, make(GOOD.serial_number, number=2))
         source._files._next_look = 0.0
         assert source.is_due()
         return data
 
     source.read = read_and_replace
     judge(crls)
-    assert crls._sources[0].is_due()
+    assert source.is_due()
+    assert reason_of(judge, crls)[0] == Reason.CERTIFICATE_REVOKED
 
 
 SPOILT = {
@@ -665,7 +685,7 @@ async def test_nobody_waits_for_ever(file):
         await crls.check(path(), NOW.timestamp())
     go_on.set()
     settle(crls._errands)
-    assert await crls.check(path(), NOW.timestamp()) == int(LATER.timestamp())
+    assert crls.check(path(), NOW.timestamp()) == int(LATER.timestamp())
 
 
 def test_another_event_loop_and_a_forked_process(file):

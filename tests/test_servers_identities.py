@@ -2,7 +2,7 @@
 
 Each of the four keeps several conversations going side by side, a conversation is some connections one after another,
 each with many requests, and all of them meet in the one loop of the server. The application answers with the identity
-that the middleware has found. ``python -m tests.test_servers_identities 20000`` asks more of each.
+that the middleware has found. ``python -m tests.test_servers_identities 18000`` asks more of each.
 """
 
 import asyncio
@@ -26,7 +26,8 @@ from .serving import NAMES, hypercorn_serving, tls_context, uvicorn_serving, wri
 
 REQUESTS = 1800
 CONVERSATIONS = 3
-CONNECTIONS = 5
+REQUESTS_EACH = 30
+"""On one connection: so there are five of them in a conversation, one after another."""
 
 HTTP2 = "secure_asgi.servers.uvicorn:HTTP2Protocol"
 
@@ -78,7 +79,9 @@ async def http_2(port, tls, count, *, headers=(), body=b""):
     waiting = set(answers)
     while waiting:
         writer.write(connection.data_to_send())
-        for event in connection.receive_data(await reader.read(65536)):
+        received = await reader.read(65536)
+        assert received, "the server has gone"
+        for event in connection.receive_data(received):
             if isinstance(event, h2.events.ResponseReceived) and body:
                 connection.send_data(event.stream_id, body)
             elif isinstance(event, h2.events.DataReceived):
@@ -141,10 +144,10 @@ CELLS = {
 
 async def ask_all(client, port, contexts, requests) -> list[Counter]:
     """What the server took each of the four for."""
-    count = requests // (len(NAMES) * CONVERSATIONS * CONNECTIONS)
+    connections = requests // (len(NAMES) * CONVERSATIONS * REQUESTS_EACH)
 
     async def converse(context):
-        return [answer for _ in range(CONNECTIONS) for answer in await client(port, context, count)]
+        return [answer for _ in range(connections) for answer in await client(port, context, REQUESTS_EACH)]
 
     conversations = [converse(context) for context in contexts for _ in range(CONVERSATIONS)]
     answers = await asyncio.gather(*conversations)

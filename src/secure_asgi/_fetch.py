@@ -6,7 +6,8 @@ Bounded in time as a whole (a dripping server is cut off), in bytes as they arri
 
 import asyncio
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -83,16 +84,8 @@ class Fetcher:
         In an event loop that lives as long as the fetch: only so does one deadline hold for name resolution, handshake,
         head and body together. Raises ``FetchError``, nothing else.
         """
-        try:
-            loop = asyncio.new_event_loop()
-        except OSError as error:
-            raise FetchError(f"no event loop: {type(error).__name__}") from error
-        try:
+        with _event_loop() as loop:
             return loop.run_until_complete(self.get(url, types=types, max_bytes=max_bytes, posted=posted))
-        finally:
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            # Not asyncio.run, which would wait for a name server that does not answer.
-            loop.close()
 
     async def _open(self) -> "httpx.AsyncClient":
         if self._tls is None:
@@ -129,6 +122,20 @@ class Fetcher:
                 if len(body) > max_bytes:
                     raise FetchError(f"more than {max_bytes} bytes")
             return Document(bytes(body), _max_age(answer.headers))
+
+
+@contextmanager
+def _event_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """One of its own. Not ``asyncio.run``, which would wait for a name server that does not answer."""
+    try:
+        loop = asyncio.new_event_loop()
+    except OSError as error:
+        raise FetchError(f"no event loop: {type(error).__name__}") from error
+    try:
+        yield loop
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
 
 
 def is_web_url(url: str) -> bool:

@@ -35,8 +35,7 @@ def route_template(scope: Scope) -> str | None:
     if not isinstance(template, str):
         return None
     root: str = scope.get("root_path", "")
-    mounted_at = len(scope.get("app_root_path", root))
-    return root[mounted_at:] + template
+    return root[len(scope.get("app_root_path", root)) :] + template if root else template
 
 
 class PathSet:

@@ -155,20 +155,24 @@ class Exchange:
 
     def __init__(self, scope: Scope) -> None:
         self.started = time.perf_counter()
-        extensions = scope.get("extensions") or {}
-        recorded = extensions.get(SCOPE_KEY)
-        self.peer: tuple[str, int] | None = recorded.get("peer") if recorded else None
-        self.server_client: tuple[str, int] | None = scope.get("client")
-        # Where the hook recorded the socket's peer, scope["client"] may already be what a header claimed.
-        client = self.peer if recorded else self.server_client
-        host = client[0] if client else ""
-        self.client: str | None = host if host and host != NO_ADDRESS else None
-        self.scheme: str = scope.get("scheme") or ("ws" if scope["type"] == "websocket" else "http")
-        if "tls" in extensions or recorded:
-            # The socket's own scheme, whatever a server made of a header (ASGI TLS extension; HTTPS-1): our hook
-            # fills the extension on every TLS connection, so one that it recorded without is in clear.
-            secure = "s" if "tls" in extensions else ""
-            self.scheme = ("ws" if scope["type"] == "websocket" else "http") + secure
+        kind = "ws" if scope["type"] == "websocket" else "http"
+        self.scheme: str = scope.get("scheme") or kind
+        self.peer: tuple[str, int] | None = None
+        client: tuple[str, int] | None = scope.get("client")
+        self.server_client = client
+        extensions = scope.get("extensions")
+        if extensions:
+            recorded = extensions.get(SCOPE_KEY)
+            if recorded:
+                # scope["client"] may already be what a header claimed.
+                client = self.peer = recorded.get("peer")
+            if "tls" in extensions:
+                # The socket's own scheme, whatever a server made of a header (ASGI TLS extension; HTTPS-1): our hook
+                # fills the extension on every TLS connection, so one that it recorded without is in clear.
+                self.scheme = kind + "s"
+            elif recorded:
+                self.scheme = kind
+        self.client: str | None = client[0] if client and client[0] and client[0] != NO_ADDRESS else None
         self.host: str = ""
         self.client_request_id: str = ""
         self.peer_certificate: PeerCertificate | None = None
@@ -187,7 +191,7 @@ class Exchange:
         self._request_id: str = ""
         self.memo: dict[Any, Any] = {}
         self._raw_headers: RawHeaders | None = None
-        self._fields: Fields = {}
+        self._fields: Fields | None = None
         self._shadowed: dict[Shadowable, bool] | None = None
 
     @property
@@ -208,22 +212,22 @@ class Exchange:
 
     def echo_request_id(self, headers: RawHeaders) -> None:
         """Tell the client the id its request is known under, unless the application has told it one (RID-1)."""
-        for line in headers:
-            if line[0] == b"x-request-id":
-                return
-        headers.append((b"x-request-id", self.request_id.encode()))
+        if b"x-request-id" not in dict(headers):
+            headers.append((b"x-request-id", self.request_id.encode()))
 
     def fields(self, scope: Scope) -> Fields:
         """The request's header fields, read once per flow and again when a layer has replaced the list."""
         raw: RawHeaders = scope["headers"]
-        if raw is not self._raw_headers:
-            self._fields = read_fields(raw)
+        fields = self._fields
+        if fields is None or raw is not self._raw_headers:
+            fields = self._fields = read_fields(raw)
             self._raw_headers = raw
-        return self._fields
+        return fields
 
     def forget_fields(self) -> None:
-        """Called by each flow as it begins: what stands outside it may have edited the list in place."""
-        self._raw_headers = None
+        """Called by each flow as it begins, because what stands outside it may have edited the list in place; and at
+        the end, because a record that waits to be written need not keep the request's credentials in memory."""
+        self._raw_headers = self._fields = None
 
     def shadowed(self, layer: Shadowable) -> bool:
         """The layer's refusals are recorded and not sent. Decided once per request: midnight cannot split it."""

@@ -187,24 +187,20 @@ class Flow:
     def __init__(self, app: ASGIApp, layers: tuple[Layer, ...]) -> None:
         self.app = app
         self.layers = layers
-        self._innermost = len(layers) - 1
+        self.innermost = len(layers) - 1
         self._refuse_two_of_one_place()
         # Indexed by depth: what is met on the way out from there, innermost first.
         self.stamps = self._outward("on_response")
         self.sent = self._outward("on_sent")
+        self.ends = self._outward("on_end")
         self.endings = self._outward("on_error", "on_end")
         self._gates = tuple(
-            (
-                index,
-                layer,
-                layer.exempt or None,
-                layer.on_request if _overrides(layer, "on_request") else None,
-                layer.on_exempt if _overrides(layer, "on_exempt") else None,
-            )
+            (index, layer, layer.exempt or None, layer.on_request, layer.passed)
             for index, layer in enumerate(layers)
             if _overrides(layer, "on_request") or _overrides(layer, "on_exempt")
         )
         self._error_layers = tuple(index for index, layer in enumerate(layers) if _overrides(layer, "on_error"))
+        self._guards = len(self._error_layers)
         self._inbound = tuple(
             (index, layer, layer.on_message) for index, layer in enumerate(layers) if _overrides(layer, "on_message")
         )
@@ -249,32 +245,30 @@ class Flow:
             exchange.forget_fields()
         if type(scope["headers"]) is not list:
             scope["headers"] = list(scope["headers"])
-        exchange.awaits_connect = kind == "websocket"
+        if kind == "websocket":
+            exchange.awaits_connect = True
         sender = _Sender(self, exchange, scope, send, is_first)
         inbox: _Inbox | None = None
+        decisions = exchange.decisions
         entered = -1
         is_through = False
         try:
             try:
-                for index, layer, exempt, on_request, on_exempt in self._gates:
-                    entered = index
+                for entered, layer, exempt, hook, decision in self._gates:
                     if exempt is not None and route_path(scope) in exempt:
-                        hook, decision = on_exempt, layer.exempted
-                    else:
-                        hook, decision = on_request, layer.passed
-                    answer: Answer = None
-                    if hook is not None:
-                        try:
-                            said = hook(exchange, scope)
-                            answer = said if said is None or isinstance(said, (Denial, Reply)) else await said
-                        except Exception as crash:
-                            if not _survives(exchange, layer, crash):
-                                raise
-                            continue
+                        hook, decision = layer.on_exempt, layer.exempted
+                    try:
+                        answer = hook(exchange, scope)
+                        if answer is not None and not isinstance(answer, (Denial, Reply)):
+                            answer = await answer
+                    except Exception as crash:
+                        if not _survives(exchange, layer, crash):
+                            raise
+                        continue
                     if answer is None:
-                        exchange.decisions.append(decision)
+                        decisions.append(decision)
                     elif not _suspended(exchange, layer, answer):
-                        sender.leave_from(index)
+                        sender.leave_from(entered)
                         if isinstance(answer, Reply):
                             exchange.awaits_connect = False
                             await answer.app(scope, receive, sender)
@@ -291,10 +285,9 @@ class Flow:
                     await _answer(INTERNAL_ERROR, exchange, scope, receive, sender)
                 raise
             if is_through:
-                entered = self._innermost
-                sender.leave_from(entered)
+                entered = self.innermost
                 exchange.awaits_connect = False
-                exchange.error_layers += len(self._error_layers)
+                exchange.error_layers += self._guards
                 if self._inbound and kind == "websocket":
                     inbox = _Inbox(self._inbound, exchange, scope, sender, receive)
                     await self._run_listening(inbox, exchange, scope, sender)
@@ -311,14 +304,15 @@ class Flow:
         else:
             if not (sender.done or exchange.done):
                 _note_unfinished(exchange, sender)
-            if steps := self.endings[entered]:
+            if steps := self.ends[entered]:
                 await _unwind(steps, exchange, scope, receive, sender, None)
         finally:
             if is_through:
-                exchange.error_layers -= len(self._error_layers)
+                exchange.error_layers -= self._guards
             if inbox is not None:
                 inbox.error = None
             if is_first:
+                exchange.forget_fields()
                 # For whoever stands outside: tracing and access logs look for the route in their own scope.
                 for key in ("route", "endpoint", "path_params"):
                     if key in scope:
@@ -335,8 +329,8 @@ class Flow:
             _note_failure(exchange, sender, ending)
         if inbox.error is not None:
             inbox.is_unwound = True
-            inside = len(self.endings[self._innermost]) - len(self.endings[inbox.failed_at])
-            await _unwind(self.endings[self._innermost][:inside], exchange, scope, inbox, sender, None)
+            inside = len(self.endings[self.innermost]) - len(self.endings[inbox.failed_at])
+            await _unwind(self.endings[self.innermost][:inside], exchange, scope, inbox, sender, None)
             raise inbox.error
 
     async def _other(self, kind: str, scope: Scope, receive: Receive, send: Send) -> None:
@@ -514,12 +508,13 @@ class _Sender:
         self._is_first = is_first
         self._has_trailers = False
         self._muted_by = -1
-        self._stamps_from = self._sent_from = -1
+        self._stamps_from = self._sent_from = flow.innermost
         self.head_left = False
         self.done = False
 
     def leave_from(self, depth: int) -> None:
-        """What is sent from now on comes from layer ``depth``, and meets the layers from there outwards."""
+        """What is sent from now on comes from layer ``depth``, not from the application: it meets the layers from there
+        outwards."""
         self._stamps_from = self._sent_from = depth
 
     def __call__(self, message: Message) -> Awaitable[None]:
@@ -532,7 +527,10 @@ class _Sender:
             if not (message.get("more_body") or self._has_trailers):
                 self._finish()
         elif kind in _HEADS:
-            return self._stamp_and_send(kind, message)
+            self._note_head(101 if kind == "websocket.accept" else message["status"])
+            self._has_trailers = message.get("trailers", False)
+            if stamps := self._flow.stamps[self._stamps_from]:
+                return self._stamp_and_send(stamps, message)
         elif _is_last(kind, message, self._has_trailers):
             if kind == "websocket.close" and not self.head_left:
                 self._note_head(403)  # what a server answers to a handshake that is closed
@@ -548,13 +546,8 @@ class _Sender:
         if self._is_first:
             exchange.head_left = True
 
-    def _stamp_and_send(self, kind: str, message: Message) -> Awaitable[None]:
+    def _stamp_and_send(self, stamps: tuple[_Step, ...], message: Message) -> Awaitable[None]:
         exchange = self._exchange
-        self._note_head(101 if kind == "websocket.accept" else message["status"])
-        self._has_trailers = message.get("trailers", False)
-        stamps = self._flow.stamps[self._stamps_from]
-        if not stamps:
-            return self._send(message)
         headers = [(name.lower(), value) for name, value in message.get("headers") or ()]
         for index, layer, _, on_response in stamps:
             try:

@@ -64,9 +64,7 @@ class HSTSMiddleware(Layer):
             exchange.memo[self] = True
 
     def on_response(self, exchange: Exchange, headers: RawHeaders) -> None:
-        for line in headers:
-            if line[0] == FIELD:
-                headers[:] = [kept for kept in headers if kept[0] != FIELD]
-                break
+        if FIELD in dict(headers):
+            headers[:] = [line for line in headers if line[0] != FIELD]
         if exchange.is_secure and self not in exchange.memo:
             headers.append(self._line)

@@ -2,7 +2,8 @@
 
 What holds here:
 
-- The event loop never reads, parses or fetches a list; only a request before the first attempt to load has to wait.
+- The event loop never reads, parses or fetches a list. A request waits before the first attempt to load, and while a
+  replaced file is read: on a server that was idle the list before may be long out of date.
 - A list counts for an issuer only by that issuer's signature. What else is found in its place displaces nothing.
 - The newest list of an issuer stays: an older one, by its number, is not gone back to.
 - Where no list is in force, nobody passes, unless ``mode="soft"``; and who is on a list does not pass even then.
@@ -81,8 +82,8 @@ class CRLs:
 
     URLs are ``http`` or ``https``; ``http`` will do, as lists are signed. They are fetched again every ``refresh``
     seconds, give or take a tenth, and sooner when a list is about to run out. A replaced file is noticed within five
-    seconds. ``max_bytes`` of one source; ``timeout`` seconds for one fetch, and for a request that comes before the
-    lists are there. No URL is ever taken from a certificate.
+    seconds, or with the next request if there is none meanwhile, which waits for it. ``max_bytes`` of one source;
+    ``timeout`` seconds for one fetch, and for a request that waits for a list. No URL is ever taken from a certificate.
 
     ``generation`` grows whenever lists have changed. Raises ``ConfigurationError``.
     """
@@ -113,7 +114,6 @@ class CRLs:
         fetchers: list[Fetcher] = []
         self._sources = tuple(self._source(one, fetchers, refresh, int(max_bytes)) for one in sources)
         self._best: dict[Certificate, _Best] = {}
-        self._was_read = False
 
     def _source(self, given: object, fetchers: list[Fetcher], refresh: float, max_bytes: int) -> "_Source":
         if isinstance(given, str) and "://" in given:
@@ -130,7 +130,7 @@ class CRLs:
 
     @property
     def generation(self) -> int:
-        return sum(source.version for source in self._sources)
+        return sum(source.version + source.noticed for source in self._sources)
 
     def look(self) -> None:
         """Starts, in the background, to read again what may have changed. Costs a few microseconds."""
@@ -139,11 +139,11 @@ class CRLs:
                 self._send(source)
 
     def check(self, path: VerifiedPath, now: float) -> float | Awaitable[float]:
-        """Until when (unix seconds) it holds that nothing in ``path`` is revoked; awaitable before the lists are there.
+        """Until when (unix seconds) nothing in ``path`` counts as revoked; awaitable if a list has to be waited for.
 
         Raises ``CertificateError``: ``CERTIFICATE_REVOKED`` or ``REVOCATION_UNKNOWN``.
         """
-        if self._was_read:
+        if all(source.was_read for source in self._sources):
             return self._judge(path, now)
         return self._load_and_judge(path, now)
 
@@ -162,24 +162,28 @@ class CRLs:
         return self._judge(path, now)
 
     async def _load(self) -> None:
-        """Until every source has been tried once, or the time is up."""
+        """Until every source has been tried once as it is now, or the time is up."""
         deadline = time.monotonic() + self._timeout
         for errand in [self._send(source) for source in self._sources if not source.was_read]:
             if errand is not None:
                 await errand.landed(max(0.0, deadline - time.monotonic()))
-        self._was_read = all(source.was_read for source in self._sources)
 
     def _send(self, source: "_Source") -> Errand | None:
         return self._errands.send(source, partial(self._read, source))
 
     def _read(self, source: "_Source") -> None:
         """In a thread, with all signatures too: what is known of an issuer is brought up to date before it is asked."""
-        before = source.version
-        source.load()
-        if source.version != before:
-            self._teller.forget()
-            for issuer in tuple(self._best):
-                self._lists_of(issuer)
+        before, noticed = source.version, source.noticed
+        try:
+            source.load()
+            if source.version != before:
+                self._teller.forget()
+                for issuer in tuple(self._best):
+                    self._lists_of(issuer)
+        finally:
+            # Last: until then whoever asks waits, and verifies no signature where the event loop runs. Not for a file
+            # that was replaced meanwhile.
+            source.was_read = source.noticed == noticed
 
     def _lists_of(self, issuer: "Certificate") -> "_Best":
         """The lists to go by: the newest the issuer has signed, of those there are and those gone by before."""
@@ -230,7 +234,10 @@ class _Best:
 
 
 class _Source(ABC):
-    """What was found at one place when it was last read and could be used: ``lists``, of which ``version`` counts."""
+    """What was found at one place when it was last read and could be used: ``lists``, of which ``version`` counts.
+
+    ``was_read`` is false until the first attempt, and again once it is ``noticed`` that a file has been replaced.
+    """
 
     at_most = 1
 
@@ -238,6 +245,7 @@ class _Source(ABC):
         self.name = name
         self.lists: tuple[RevocationList, ...] = ()
         self.version = 0
+        self.noticed = 0
         self.flaw = ""
         self.was_read = False
         self._max_bytes = max_bytes
@@ -266,7 +274,6 @@ class _Source(ABC):
             self._teller.warn(f"CRLs: {self.name} is not used, what was there before still is: {self.flaw}")
         # Not later than what a look has found meanwhile: a file replaced while it was read.
         self._due = min(self._due, self._clock() + pause)
-        self.was_read = True
 
     @abstractmethod
     def pause(self) -> float:
@@ -297,9 +304,12 @@ class _File(_Source):
     def is_due(self) -> bool:
         if self._files.have_changed():
             self._due = 0.0
+            self.was_read = False
+            self.noticed += 1
         return super().is_due()
 
     def read(self) -> bytes:
+        self._files.have_changed()  # before reading: what is replaced meanwhile is seen at a later look
         try:
             with Path(self.name).open("rb") as file:
                 data = file.read(self._max_bytes + 1)

@@ -4,11 +4,10 @@ Applications and frameworks that read such a field believe it. A name with ``_``
 the same, because gateways and header objects fold them into one.
 """
 
-import re
 from collections.abc import Iterable
+from operator import itemgetter
 
-from .._asgi import Scope
-from ..exchange import Exchange
+from .._asgi import RawHeaders, Scope
 
 CERTIFICATE_FIELDS = (
     b"client-cert",  # RFC 9440, and its -chain
@@ -37,33 +36,50 @@ CERTIFICATE_FIELDS = (
 
 DASHED = bytes.maketrans(b"_.", b"--")
 
-_in_every_one = re.compile(rb"c(?:ert|lient)").search
-"""One search in all names together, before each is looked at: most requests carry nothing of the kind."""
+MAX_HARMLESS = 512
+"""Names remembered as harmless. Clients make names up: when there are so many, it begins anew."""
+
+MAX_NAME = 64
+"""Octets of a name that is remembered."""
+
+CHUNKED = b"transfer-encoding"
+"""The field of a request that may have trailers."""
+
+_name_of = itemgetter(0)
 
 
 class CertificateFields:
     """All of these fields, and those of ``names`` beside them (lower-case): of one's own choice, or with a secret."""
 
-    __slots__ = ("_names",)
+    __slots__ = ("_harmless", "_names")
 
     def __init__(self, names: Iterable[bytes] = ()) -> None:
         self._names = frozenset(name.translate(DASHED) for name in names)
+        # Requests come with the same few names again and again: each is looked at once.
+        self._harmless: set[bytes] = set()
 
-    def strip(self, exchange: Exchange, scope: Scope) -> None:
-        """Give the scope a header list without them; leave it alone where there are none, nor can be."""
-        if b"transfer-encoding" in exchange.fields(scope):
-            # A list of our own: into uvicorn's, its httptools protocol still puts trailers while the body comes.
-            scope["headers"] = list(scope["headers"])
-        fields = exchange.fields(scope)
-        together = b"\n".join(fields)
-        if _in_every_one(together) or (self._names and self._may_be_among(together)):
-            unwanted = {name for name in fields if self._has(name.translate(DASHED))}
-            if unwanted:
-                scope["headers"] = [line for line in scope["headers"] if line[0].lower() not in unwanted]
+    def strip(self, scope: Scope) -> None:
+        """Give the scope a header list without them; leave it alone where there are none, nor can be.
 
-    def _may_be_among(self, together: bytes) -> bool:
-        plain = together.translate(DASHED)
-        return any(name in plain for name in self._names)
+        A request with a chunked body has a list of its own from then on: into the server's, uvicorn's httptools
+        protocol still puts trailers.
+        """
+        lines: RawHeaders = scope["headers"]
+        if not self._harmless.issuperset(map(_name_of, lines)):
+            kept = [line for line in lines if line[0] in self._harmless or self._is_harmless(line[0])]
+            if len(kept) < len(lines) or CHUNKED in map(_name_of, lines):
+                scope["headers"] = kept
 
-    def _has(self, plain: bytes) -> bool:
-        return plain.startswith(CERTIFICATE_FIELDS) or plain in self._names
+    def _is_harmless(self, name: bytes) -> bool:
+        if name in self._names:
+            return False  # without another look: our own proxy sends these with every request
+        if name == CHUNKED:
+            return True  # with another look each time
+        plain = name.lower().translate(DASHED)
+        if plain.startswith(CERTIFICATE_FIELDS) or plain in self._names:
+            return False
+        if len(name) <= MAX_NAME:
+            if len(self._harmless) >= MAX_HARMLESS:
+                self._harmless.clear()
+            self._harmless.add(name)
+        return True

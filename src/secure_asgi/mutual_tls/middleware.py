@@ -47,8 +47,8 @@ class MutualTLSMiddleware(Layer):
 
     ``trust_anchors``, a PEM file of authorities (or several, or certificates; or one bundle per SPIFFE trust domain in
     a mapping), has the path verified in this process, now and not at the handshake (RFC 5280 section 6): needed for
-    resumed sessions, that is with TLS 1.2, and for proxies that forward what they have not verified. Replaced files are
-    read again. ``max_depth`` intermediates at most may stand in the path; ``require_client_eku=False`` accepts a leaf
+    resumed sessions, as TLS 1.2 has them, and for proxies that may forward what they have not verified. Replaced files
+    are read again. ``max_depth`` intermediates may stand in the path; ``require_client_eku=False`` accepts a leaf
     that says nothing of its purpose. ``revocation``, ``CRLs(...)`` or ``OCSP(...)``, goes with it. ``pins`` name public
     keys, ``"sha256/..."``: that of the leaf or of a verified authority must be one of them. There are two at least, or
     ``insecure_single_pin=True``.
@@ -146,12 +146,14 @@ class MutualTLSMiddleware(Layer):
                 self._tell(self._source.way_out)
             return _denial(refused.reason, refused.note)
         finally:
-            self._fields.strip(exchange, scope)
-            self._set_a_user(scope)
+            self._fields.strip(scope)
+            if "auth" not in scope:
+                self._set_nobody(scope)
 
     def on_exempt(self, exchange: Exchange, scope: Scope) -> None:
-        self._fields.strip(exchange, scope)
-        self._set_a_user(scope)
+        self._fields.strip(scope)
+        if "auth" not in scope:
+            self._set_nobody(scope)
 
     async def on_startup(self, scope: Scope) -> None:
         await self._judge.start()
@@ -164,11 +166,10 @@ class MutualTLSMiddleware(Layer):
             self._tell(UNASKED)
         return MISSING
 
-    def _set_a_user(self, scope: Scope) -> None:
-        """Nobody, unless somebody is known: in shadow mode and on exempt paths the application asks for a user too."""
-        if "auth" not in scope:
-            scope["user"] = self._nobody
-            scope["auth"] = self._credentials()
+    def _set_nobody(self, scope: Scope) -> None:
+        """Where nobody is known: in shadow mode and on exempt paths the application asks for a user too."""
+        scope["user"] = self._nobody
+        scope["auth"] = self._credentials()
 
     async def _admit_later(self, verdict: Awaitable[Verdict], exchange: Exchange, scope: Scope) -> Denial | None:
         return self._admit(await verdict, exchange, scope)
@@ -177,13 +178,14 @@ class MutualTLSMiddleware(Layer):
         exchange.peer_certificate = verdict.peer
         if isinstance(verdict, Refused):
             return _denial(verdict.reason, verdict.note)
-        principal = verdict.principal if self._identity is None else self._identity(verdict.peer)
+        principal = verdict.principal
+        if self._identity is not None:
+            principal = self._identity(verdict.peer)
+            if not (principal is None or isinstance(principal, Principal)):
+                raise TypeError(f"identity= answered with {type(principal).__name__}, not with a Principal or None")
         if principal is None:
             return _denial(Reason.CERTIFICATE_NOT_ALLOWED, f"{describe(verdict.peer)}: no identity in it")
-        if not isinstance(principal, Principal):
-            raise TypeError(f"identity= answered with {type(principal).__name__}, not with a Principal or None")
-        exchange.principal = principal
-        scope["user"] = principal
+        exchange.principal = scope["user"] = principal
         granted = ("authenticated", *sorted(principal.scopes)) if principal.scopes else _AUTHENTICATED
         scope["auth"] = self._credentials(granted)
         return None

@@ -100,20 +100,17 @@ def _keep(scope: Scope, extensions: Mapping[str, Any], tls: Mapping[str, Any], c
 
 
 def is_resumed(scope: Scope) -> bool:
-    """The TLS session was resumed: nothing was verified for this connection."""
-    return "resumed" in _recorded(scope)
+    """The TLS session was resumed: nothing was verified for this connection. (So our server hooks record.)"""
+    recorded = (scope.get("extensions") or {}).get(SCOPE_KEY)
+    return recorded is not None and "resumed" in recorded
 
 
 def asks_for_none(scope: Scope) -> bool:
-    """The server's TLS context asks no client for a certificate, so none can ever come."""
-    return "asks_for_none" in _recorded(scope)
+    """The server's TLS context asks no client for a certificate: none can ever come. (So our server hooks record.)"""
+    recorded = (scope.get("extensions") or {}).get(SCOPE_KEY)
+    return recorded is not None and "asks_for_none" in recorded
 
 
 def mixes_in_trailers(scope: Scope) -> bool:
     """This is uvicorn's ``httptools`` protocol without our hook: it takes trailers for request fields."""
-    return _MIXING in sys.modules and not _recorded(scope)
-
-
-def _recorded(scope: Scope) -> Mapping[str, Any]:
-    """What our server hooks record of the connection."""
-    return (scope.get("extensions") or {}).get(SCOPE_KEY) or {}
+    return _MIXING in sys.modules and not (scope.get("extensions") or {}).get(SCOPE_KEY)

@@ -188,13 +188,13 @@ class TrustedProxyMiddleware(Layer):
 
 def _socket_peer(scope: Scope) -> tuple[str, int, bool]:
     """The peer's host (empty for a Unix socket), its port, and whether it is no peer but what a header claimed."""
-    recorded = (scope.get("extensions") or {}).get(SCOPE_KEY) or {}
-    is_raw = "peer" in recorded
-    client = recorded["peer"] if is_raw else scope.get("client")
-    if not client or not client[0]:
-        return "", 0, False
+    recorded = (scope.get("extensions") or {}).get(SCOPE_KEY)
+    if recorded and "peer" in recorded:
+        host, port = recorded["peer"] or ("", 0)
+        return host, port, False
+    host, port = scope.get("client") or ("", 0)
     # No socket's peer has port 0; uvicorn writes it beside an address it took from X-Forwarded-For.
-    return client[0], client[1], not is_raw and client[1] == 0
+    return host, port, port == 0 and bool(host)
 
 
 def _publish(origin: Origin, peer_port: int, exchange: Exchange, scope: Scope) -> None:
@@ -202,8 +202,8 @@ def _publish(origin: Origin, peer_port: int, exchange: Exchange, scope: Scope) -
     port = peer_port if origin.port is None else origin.port
     scope["client"] = None if origin.client is None else (origin.client, port)
     if origin.is_secure is not None:
-        is_websocket = scope["type"] == "websocket"
-        exchange.scheme = ("wss" if is_websocket else "https") if origin.is_secure else "ws" if is_websocket else "http"
+        plain = "ws" if scope["type"] == "websocket" else "http"
+        exchange.scheme = plain + "s" if origin.is_secure else plain
     scope["scheme"] = exchange.scheme
 
 

@@ -8,7 +8,7 @@ from ...denial import Reason
 from ...errors import CertificateError, ConfigurationError
 from ...exchange import Exchange
 from ..certificate import MAX_CERTIFICATES, Given, describe_given, digest
-from ..fields import DASHED
+from ..fields import CHUNKED, DASHED
 from ..source import mixes_in_trailers
 from .presets import LONG, PRESETS, Preset
 from .trust import ProxyCertificate, ProxyPeers, ProxySecret, Trust, field_name
@@ -100,7 +100,7 @@ class ForwardedCertificate:
             raise
         if alias is not None:
             raise CertificateError(Reason.CERTIFICATE_FIELD_AMBIGUOUS, f"{alias!r} could pass for another"[:256])
-        if b"transfer-encoding" in fields and values != self._nothing and mixes_in_trailers(scope):
+        if CHUNKED in fields and values != self._nothing and mixes_in_trailers(scope):
             raise CertificateError(Reason.CERTIFICATE_FIELD_AMBIGUOUS, TRAILERS)
         known = self._known.get(values)
         if known is None:
