@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import logging
 import ssl
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
@@ -20,7 +21,7 @@ from secure_asgi.flow import Layer
 from secure_asgi.mutual_tls import ForwardedCertificate, MutualTLSMiddleware, ProxySecret, TLSExtension
 from secure_asgi.mutual_tls.certificate import MAX_CERTIFICATES, MAX_SIZE, read_certificates
 from secure_asgi.mutual_tls.fields import MAX_HARMLESS, MAX_NAME, CertificateFields
-from secure_asgi.mutual_tls.identity import own_name
+from secure_asgi.mutual_tls.identity import identity_of, own_name
 from secure_asgi.mutual_tls.middleware import DETAIL
 from secure_asgi.mutual_tls.names import NameRules
 from secure_asgi.testing.certificates import CertificateAuthority
@@ -144,6 +145,7 @@ REFUSED = {
     "too many certificates": (Reason.CERTIFICATE_MALFORMED, chain(*[DER] * (MAX_CERTIFICATES + 1))),
     "an endless chain": (Reason.CERTIFICATE_MALFORMED, tls(client_cert_chain=itertools.repeat(PEM))),
     "too much text": (Reason.CERTIFICATE_MALFORMED, chain(PEM + "\n" * MAX_SIZE)),
+    "too many names": (Reason.CERTIFICATE_MALFORMED, tls(AUTHORITY.issue(*[f"dns:{n}.example" for n in range(513)]))),
     "a chain of numbers": (Reason.CERTIFICATE_MALFORMED, chain(1)),
     "a chain of lists": (Reason.CERTIFICATE_MALFORMED, chain([PEM])),
     "a chain that is a number": (Reason.CERTIFICATE_MALFORMED, tls(client_cert_chain=7)),
@@ -191,8 +193,10 @@ def test_the_record_says_which_certificate_it_was():
     http(app, extensions=tls(SPIFFE))
     digest = app.exchange.peer_certificate.sha256
     assert app.exchange.denial.note == f"sha256={digest} issuer=CN=Test issuing CA: no name is allowed"
-    http(app, extensions=tls(client_cert_error="self-signed " + "x" * 999))
-    assert app.exchange.denial.note == ("self-signed " + "x" * 999)[:256]
+    http(app, extensions=tls(SPIFFE, client_cert_error="self-signed " + "x" * 999))
+    assert app.exchange.denial.note == (f"sha256={digest} issuer=CN=Test issuing CA: self-signed " + "x" * 999)[:256]
+    http(app, extensions={"tls": {"client_cert_error": "expired"}})
+    assert app.exchange.denial.note == "expired"
 
 
 def test_an_expired_certificate_is_not_the_peers_a_wrong_one_is():
@@ -280,6 +284,10 @@ IDENTITIES = {
     "an empty label": (["dns:a..example"], None),
     "no name": ([], None),
     "an IP address": (["ip:192.0.2.1"], None),
+    "a URI that could pass for a host": (["uri:admin.example"], None),
+    "a URI without a scheme": (["uri:://admin.example"], None),
+    "an address that could pass for a host": (["email:admin.example"], None),
+    "an address that could pass for a URI": (["email:spiffe://a/b@a.example"], None),
 }
 
 
@@ -308,7 +316,7 @@ KINDS = {
     "dns, and there are two": (["dns:a.example", "dns:b.example", "uri:spiffe://a.example/b"], None),
     "dns, and it is a wildcard": (["dns:*.example"], None),
     "dn:O, and there is none": (["dns:a.example"], None),
-    "dn:cn, which is not CN": (["dns:a.example"], None),
+    "dn:2.5.4.3, which is CN": (["dns:a.example"], "admin"),
 }
 
 
@@ -319,6 +327,30 @@ def test_the_identity_of_a_kind(kind, names, subject):
     app = watch(identity="spiffe" if kind == "no SPIFFE ID" else kind)
     assert http(app, extensions=tls(AUTHORITY.issue(*names, common_name="admin"))).status == (200 if subject else 403)
     assert subject is None or app.exchange.principal.subject == subject
+
+
+SUBJECTS = {
+    "one": ("CN=admin", "admin"),
+    "two": ("CN=eve,CN=admin", None),
+    "beside another attribute in one RDN": ("CN=admin+OU=a", "admin"),
+    "two in one RDN": ("CN=admin+CN=eve", None),
+    "an end of the text for some": ("CN=admin\\00.example", None),
+    "a second line": ("CN=admin\\0aeve", None),
+}
+
+
+@pytest.mark.parametrize(("name", "expected"), SUBJECTS.values(), ids=SUBJECTS)
+def test_the_identity_of_an_attribute(name, expected):
+    """CERT-4: one value of it, which everybody reads alike."""
+    reader, _ = identity_of("dn:CN")
+    assert reader(subject(name)) == expected
+
+
+def test_an_empty_value_is_one_too_many_and_none_too_few():
+    reader, _ = identity_of("dn:CN")
+    peer = subject("CN=admin")
+    assert reader(replace(peer, attributes=(("CN", ""), ("CN", "admin")))) is None
+    assert reader(replace(peer, attributes=(("CN", ""),))) is None
 
 
 def test_the_fingerprint_as_identity():
@@ -428,6 +460,7 @@ SUBJECT_RULES = {
     "a comma": ("dn:O=Acme\\, Inc", "O=Acme\\, Inc", True),
     "a dotted type": ("dn:1.3.6.1.4.1.99999.1=x", "1.3.6.1.4.1.99999.1=x", True),
     "another type": ("dn:OU=Acme", "O=Acme", False),
+    "any value that is one line": ("dn:CN=*", "CN=a\\0ab", False),
 }
 
 
@@ -519,6 +552,7 @@ PIN = "sha256/" + "A" * 43 + "="
         ({"identity": "cn"}, "got 'cn'"),
         ({"identity": "dn:"}, "identity= is"),
         ({"identity": "dn: CN"}, "identity= is"),
+        ({"identity": "dn:cn"}, "got 'dn:cn'"),
         ({"identity": 7}, "got 7"),
         ({"identity": asynchronous}, "or a plain function"),
         ({"pins": PIN}, "insecure_single_pin=True"),
@@ -553,6 +587,7 @@ def test_a_resumed_session_proves_nothing_by_itself(caplog):
         for _ in range(2):
             assert http(app, extensions=resumed).status == 403
     assert app.verdicts == [("deny", Reason.CERTIFICATE_UNVERIFIED)]
+    assert app.exchange.denial.note.startswith(f"sha256={hashlib.sha256(DER).hexdigest()} issuer=CN=Test CA: a resumed")
     (line,) = caplog.messages
     assert "give trust_anchors=" in line
     assert http(app, extensions={**resumed, **chain()}).status == 200
@@ -611,6 +646,7 @@ FORGED = (
     "cf-client-cert-der-base64",
     "cf-cert-verified",
     "cloudfront-viewer-cert-pem",
+    "wl-proxy-client-cert",
     "client_cert",
     "x.ssl_client.verify",
     "x_forwarded_client_cert",

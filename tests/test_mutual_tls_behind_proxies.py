@@ -352,6 +352,7 @@ LIES = {
     ],
     "that the sign is for this hop": lambda claims: [*claims, ("Connection", claims[0][0])],
     "that the secret is for this hop": lambda claims: [*claims, ("Connection", "X-Proxy-Secret")],
+    "after the body": lambda claims: [("Transfer-Encoding", "chunked\r\n\r\n2\r\nhi\r\n0"), *claims],
     "an alias with an underscore": lambda claims: spelt("with an underscore", claims),
     "an alias with a dot": lambda claims: spelt("with a dot", claims),
     "an alias with both": lambda claims: spelt("with both", claims),

@@ -1,7 +1,9 @@
 """A forwarded certificate counts only from our own proxy, in one field, spelt in one way (MTLS-3, MTLS-5)."""
 
 import hmac
+import sys
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 
 import pytest
 from hypothesis import given, settings
@@ -18,7 +20,18 @@ from secure_asgi.mutual_tls.forwarded.presets import PRESETS
 from secure_asgi.mutual_tls.forwarded.source import MAX_KNOWN, MAX_KNOWN_SIZE
 
 from .asgi import hello, http
-from .forwarded import AUTHORITY, DER, ESCAPED, OUR_PROXY, SECRET, lines, read, read_from_our_proxy, scope_with
+from .forwarded import (
+    AUTHORITY,
+    DER,
+    ESCAPED,
+    HASH,
+    OUR_PROXY,
+    SECRET,
+    lines,
+    read,
+    read_from_our_proxy,
+    scope_with,
+)
 
 GOOD = {"x-ssl-client-cert": ESCAPED, "x-ssl-client-verify": "SUCCESS"}
 AMBIGUOUS, UNTRUSTED, UNKNOWN = Reason.CERTIFICATE_FIELD_AMBIGUOUS, Reason.PROXY_UNTRUSTED, Reason.TLS_UNKNOWN
@@ -285,6 +298,30 @@ def test_without_a_hook_the_servers_word_is_taken_only_if_asked_for(trusted, cli
     assert "insecure_scope_client=True" in nginx(trusted).way_out
 
 
+CLAIMS = {
+    "the client's, with a port": ("203.0.113.9:41000", (DER,)),
+    "none with a port": ("203.0.113.9, 10.1.2.3", (DER,)),
+    "the peer's, with a port": ("10.1.2.3:41000", UNKNOWN),
+    "after a tab": ("203.0.113.9,\t10.1.2.3:41000", UNKNOWN),
+    "among others": ("10.1.2.3:41000, 203.0.113.9", UNKNOWN),
+    "of several lines": ([("x-forwarded-for", "203.0.113.9"), ("X-Forwarded-For", "10.1.2.3:1")], UNKNOWN),
+}
+
+
+@pytest.mark.parametrize(("claim", "expected"), CLAIMS.values(), ids=CLAIMS)
+def test_a_peer_that_a_field_may_have_named_is_not_taken_for_the_proxy(claim, expected):
+    """uvicorn takes the port from ``X-Forwarded-For`` too, where it has one."""
+    source = nginx("10.0.0.0/8", insecure_scope_client=True)
+    fields = [("x-forwarded-for", claim)] if isinstance(claim, str) else claim
+    assert verdict(source, [*GOOD.items(), *fields], client=("10.1.2.3", 41_000)) == expected
+
+
+def test_an_ipv6_peer_that_a_field_has_named():
+    source = nginx("fd00::/8", insecure_scope_client=True)
+    fields = [*GOOD.items(), ("x-forwarded-for", "[fd00::1]:41000")]
+    assert verdict(source, fields, client=("fd00::1", 41_000)) == UNKNOWN
+
+
 @pytest.mark.parametrize(
     ("trusted", "claimed"), [("10.0.0.0/8", "10.9.9.9"), ("unix", "unknown")], ids=["CIDR", "unix"]
 )
@@ -323,6 +360,56 @@ def test_a_server_need_not_be_believed_where_nobody_asks_it():
     with pytest.raises(ConfigurationError, match="insecure_scope_client= is True or False, got 'yes'"):
         nginx("unix", insecure_scope_client="yes")
     assert repr(nginx(("10.0.0.0/8", "unix"))) == "ForwardedCertificate('nginx', trusted=('10.0.0.0/8', 'unix'))"
+
+
+@pytest.mark.parametrize(
+    ("certificate", "verify", "reason", "sha256"),
+    [
+        (ESCAPED, "FAILED:expired", Reason.CERTIFICATE_UNVERIFIED, HASH),
+        ("nonsense", "FAILED:expired", Reason.CERTIFICATE_UNVERIFIED, sha256(b"nonsense").hexdigest()),
+        ("nonsense", "SUCCESS", Reason.CERTIFICATE_MALFORMED, sha256(b"nonsense").hexdigest()),
+    ],
+    ids=["not verified", "neither verified nor read", "not read"],
+)
+def test_the_record_says_which_certificate_it_was(certificate, verify, reason, sha256):
+    with pytest.raises(CertificateError) as refused:
+        read_from_our_proxy("nginx", {"x-ssl-client-cert": certificate, "x-ssl-client-verify": verify})
+    assert refused.value.reason == reason
+    assert refused.value.note.startswith(f"sha256={sha256}")
+
+
+# --- trailers ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "more", "has_httptools", "expected"),
+    [
+        (GOOD, {}, True, AMBIGUOUS),
+        (GOOD, recorded(None), True, (DER,)),
+        (GOOD, {}, False, (DER,)),
+        ({}, {}, True, ()),
+    ],
+    ids=["httptools without our hook", "with our hook", "another server", "no certificate"],
+)
+def test_what_may_be_a_trailer_is_no_certificate(monkeypatch, fields, more, has_httptools, expected):
+    """RFC 9110 section 6.5.1: uvicorn's httptools puts trailers among the fields, and HAProxy lets them pass."""
+    monkeypatch.setitem(sys.modules, "uvicorn.protocols.http.httptools_impl", None)
+    if not has_httptools:
+        monkeypatch.delitem(sys.modules, "uvicorn.protocols.http.httptools_impl")
+    with_secret = [("x-proxy-secret", SECRET), ("transfer-encoding", "chunked"), *fields.items()]
+    assert verdict(nginx(), with_secret, **more) == expected
+
+
+def test_trailers_that_come_later_do_not_reach_the_application():
+    """The server adds them to the list that it has handed over: before this layer's turn, or after."""
+    headers = lines({"transfer-encoding": "chunked"})
+    scope = {"type": "http", "headers": headers}
+    exchange = Exchange(scope)
+    assert list(exchange.fields(scope)) == [b"transfer-encoding"]
+    headers.append((b"client-cert", b":AA==:"))
+    CertificateFields().strip(scope)
+    headers.append((b"x-ssl-client-verify", b"SUCCESS"))
+    assert scope["headers"] == lines({"transfer-encoding": "chunked"})
 
 
 # --- what is remembered --------------------------------------------------------------------------------------------

@@ -482,6 +482,19 @@ def test_a_known_answer_outlives_the_responder_for_its_time(web, responder):
         assert judge(revoked, now) == Reason.CERTIFICATE_REVOKED
 
 
+def test_a_clock_that_is_set_back_makes_no_answer_last(web, responder):
+    revoked_meanwhile, nobody_there = OCSP(web.url), OCSP(web.url)
+    for asker in (revoked_meanwhile, nobody_there):
+        assert judge(asker, NOON + 500) == "good"
+        assert judge(asker, NOON + 450) == "good"
+    assert len(responder.requests) == 2
+    responder.options = {"status": STATUS.REVOKED}
+    assert judge(revoked_meanwhile, NOON) == Reason.CERTIFICATE_REVOKED
+    web.stop()
+    assert judge(nobody_there, NOON) == Reason.REVOCATION_UNKNOWN
+    assert judge(revoked_meanwhile, NOON - 3600) == Reason.CERTIFICATE_REVOKED
+
+
 def test_asked_again_beside_the_requests(web, responder):
     """From four fifths of the answer's time on; nobody waits, and a revocation ends cached verdicts at once."""
     asker = OCSP(web.url)

@@ -156,12 +156,15 @@ def test_pins_are_on_keys_of_the_verified_path(clock, pin, is_admitted):
         assert spki_pin(LEAF) in verdict.note
 
 
-def test_the_last_day_of_a_pin_is_one_of_the_judges_clock(clock):
-    pins = PinSet([Pin(spki_pin(LEAF), datetime.fromtimestamp(NOW, UTC).date())], option="pins", is_single_ok=True)
-    one = judge(clock, anchors=Anchors(), pins=pins)
-    assert isinstance(one.judge(GIVEN), Admitted)
-    clock.now += 86400
-    assert one.judge(GIVEN).reason == Reason.CERTIFICATE_PIN_MISMATCH
+def test_a_pin_ends_with_its_day_and_not_with_the_verdict(clock):
+    midnight = (NOW // 86_400 + 1) * 86_400
+    last_day = datetime.fromtimestamp(NOW, UTC).date()
+    pins = PinSet([Pin(spki_pin(LEAF), until=last_day)], option="pins", is_single_ok=True)
+    asked = judge(clock, pins=pins)
+    clock.now = midnight - 1
+    assert isinstance(asked.judge(GIVEN), Admitted)
+    clock.now = midnight
+    assert asked.judge(GIVEN).reason == Reason.CERTIFICATE_PIN_MISMATCH
 
 
 def test_without_a_verified_path_only_the_leaf_can_be_pinned(clock):

@@ -131,3 +131,35 @@ def test_a_uvicorn_that_hands_over_otherwise_is_not_served_with(without, monkeyp
     monkeypatch.delattr(AutoZttpProtocol, "_switch")
     with pytest.raises(ConfigurationError, match=r"pip install 'uvicorn>=0\.54,<0\.55'"):
         assert importlib.import_module(hook.__name__).HTTP2Protocol
+
+
+def echo_fields(after_the_body):
+    """Answers with the names of the request's fields, as they are at first or once the body is there."""
+
+    async def app(scope, receive, send):
+        names = [name.decode() for name, _ in scope["headers"]]
+        while (await receive())["more_body"]:
+            pass
+        if after_the_body:
+            names = [name.decode() for name, _ in scope["headers"]]
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
+        await send({"type": "http.response.body", "body": json.dumps(names).encode()})
+
+    return app
+
+
+@pytest.mark.parametrize("after_the_body", [False, True])
+@pytest.mark.parametrize("http", [hook.HttpToolsProtocol, hook.H11Protocol, hook.HTTP2Protocol])
+def test_a_trailer_is_no_request_field(http, after_the_body):
+    """RFC 9110 section 6.5.1: a proxy sets its own fields in the head, and HAProxy lets all trailers pass."""
+    request = (
+        b"POST / HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
+        b"2\r\nhi\r\n0\r\nclient-cert: :AA==:\r\nx-forwarded-for: 10.0.0.1\r\n\r\n"
+    )
+    with (
+        uvicorn_serving(echo_fields(after_the_body), http=http) as port,
+        socket.create_connection(("127.0.0.1", port), timeout=5) as connection,
+    ):
+        connection.sendall(request)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert b'["host", "transfer-encoding"]' in answer

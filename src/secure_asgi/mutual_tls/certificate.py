@@ -25,14 +25,17 @@ MAX_SIZE = 64 * 1024
 MAX_CERTIFICATE_SIZE = 16 * 1024
 """Bytes of one (MTLS-5): thousands of names in it would take the event loop longer than a request may."""
 
+MAX_NAMES = 512
+"""Alternative names of one: each is held against every rule."""
+
 
 def read_certificates(given: tuple[Given, ...]) -> PeerCertificate:
     """The leaf, which comes first, with the rest of the chain.
 
     DNS names, and the domains of e-mail addresses, are in lower case: RFC 5280 section 7 compares them without.
 
-    Raises ``CertificateError(Reason.CERTIFICATE_MALFORMED)`` for more than 10 certificates, 64 KiB, or 16 KiB of one,
-    and for anything that does not read as a certificate.
+    Raises ``CertificateError(Reason.CERTIFICATE_MALFORMED)`` for more than 10 certificates, 64 KiB, or 16 KiB of one
+    or 512 names in it, and for anything that does not read as a certificate.
     """
     try:
         _check_size(given)
@@ -40,6 +43,26 @@ def read_certificates(given: tuple[Given, ...]) -> PeerCertificate:
     except Exception as error:
         # Any exception at all: the parser sees what a stranger sent, and has more ways to fail than it documents.
         raise CertificateError(Reason.CERTIFICATE_MALFORMED, f"{type(error).__name__}: {error}"[:256]) from error
+
+
+def describe(peer: PeerCertificate) -> str:
+    """For the audit log, which keeps some 250 characters of a note: which certificate it was, before anything else."""
+    return f"sha256={peer.sha256} issuer={peer.issuer[:96]}"
+
+
+def describe_given(given: tuple[Given, ...]) -> str:
+    """The same of what has not been read yet, and perhaps cannot be."""
+    try:
+        return describe(read_certificates(given))
+    except CertificateError:
+        return digest(given)
+
+
+def digest(given: tuple[Given, ...]) -> str:
+    """Of what should have been the leaf, as it came."""
+    leaf: object = given[0] if given else None
+    data = leaf.encode("utf-8", "surrogatepass") if isinstance(leaf, str) else leaf
+    return f"sha256={sha256(data).hexdigest() if isinstance(data, bytes) else 'none'}"
 
 
 def _check_size(given: tuple[Given, ...]) -> None:
@@ -98,6 +121,8 @@ def _alternative_names(leaf: "Certificate") -> tuple[tuple[str, ...], tuple[str,
     names = value(x509.SubjectAlternativeName, leaf.extensions)
     if names is None:
         return (), (), ()
+    if len(names) > MAX_NAMES:
+        raise ValueError(f"more than {MAX_NAMES} alternative names")
     kinds = (x509.DNSName, x509.UniformResourceIdentifier, x509.RFC822Name)
     dns, uris, emails = (tuple(names.get_values_for_type(kind)) for kind in kinds)
     for name in (*dns, *uris, *emails):

@@ -30,6 +30,7 @@ CERTIFICATE_FIELDS = (
     b"cf-client-cert",  # Cloudflare
     b"cf-cert-",
     b"cloudfront-viewer-cert-",
+    b"wl-proxy-client-cert",  # WebLogic
 )
 """Beginnings of names, lower-case."""
 
@@ -40,6 +41,9 @@ MAX_HARMLESS = 512
 
 MAX_NAME = 64
 """Octets of a name that is remembered."""
+
+CHUNKED = b"transfer-encoding"
+"""The field of a request that may have trailers."""
 
 _name_of = itemgetter(0)
 
@@ -55,16 +59,22 @@ class CertificateFields:
         self._harmless: set[bytes] = set()
 
     def strip(self, scope: Scope) -> None:
-        """Give the scope a header list without them; leave it alone where there are none."""
+        """Give the scope a header list without them; leave it alone where there are none, nor can be.
+
+        A request with a chunked body has a list of its own from then on: into the server's, uvicorn's httptools
+        protocol still puts trailers.
+        """
         lines: RawHeaders = scope["headers"]
         if not self._harmless.issuperset(map(_name_of, lines)):
             kept = [line for line in lines if line[0] in self._harmless or self._is_harmless(line[0])]
-            if len(kept) < len(lines):
+            if len(kept) < len(lines) or CHUNKED in map(_name_of, lines):
                 scope["headers"] = kept
 
     def _is_harmless(self, name: bytes) -> bool:
         if name in self._names:
             return False  # without another look: our own proxy sends these with every request
+        if name == CHUNKED:
+            return True  # with another look each time
         plain = name.lower().translate(DASHED)
         if plain.startswith(CERTIFICATE_FIELDS) or plain in self._names:
             return False

@@ -8,7 +8,7 @@ from inspect import iscoroutinefunction
 
 from ..errors import ConfigurationError
 from ..exchange import PeerCertificate, Principal
-from .names import is_host
+from .names import is_absolute, is_host, is_mailbox
 
 Identity = Callable[[PeerCertificate], Principal | None]
 
@@ -37,39 +37,48 @@ def identity_of(option: str | Identity | None) -> tuple[OwnName, Identity | None
 def own_name(peer: PeerCertificate) -> str | None:
     """The only URI name, or without any the only DNS name, or the only e-mail address; None where there is no "only".
 
-    A DNS name that is a wildcard, or no host name at all, names nobody in particular.
+    A DNS name that is a wildcard, or no host name at all, names nobody in particular. Nor does what could pass for a
+    name of another kind, as an authority may watch over one kind and not over the others.
     """
     if peer.uris:
-        return _only(peer.uris)
+        return _only(peer.uris, is_absolute)
     if peer.dns:
-        return _host(peer)
-    return _only(peer.emails)
+        return _only(peer.dns, is_host)
+    return _only(peer.emails, is_mailbox)
 
 
-def _only(names: tuple[str, ...]) -> str | None:
-    return names[0] if len(names) == 1 else None
-
-
-def _host(peer: PeerCertificate) -> str | None:
-    name = _only(peer.dns)
-    return name if name is not None and is_host(name) else None
+def _only(names: tuple[str, ...], is_good: Callable[[str], bool]) -> str | None:
+    return names[0] if len(names) == 1 and is_good(names[0]) else None
 
 
 def _attribute(kind: str) -> OwnName | None:
-    """The only value of an attribute of the subject, as parsed: nothing is searched for in a text."""
-    if not kind or kind != kind.strip():
+    """The only value of an attribute of the subject, as parsed: nothing is searched for in a text.
+
+    None for what is no attribute. An empty value is one too many beside another; and a value with a NUL or a line feed
+    has only ever served to be read differently by somebody else.
+    """
+    from cryptography.x509 import Name  # only here: without such an identity it is loaded with the first certificate
+
+    try:
+        (attribute,) = Name.from_rfc4514_string(f"{kind}=xx")
+    except ValueError:
         return None
+    name = attribute.rfc4514_attribute_name
 
     def value(peer: PeerCertificate) -> str | None:
-        return _only(tuple(text for its, text in peer.attributes if its == kind and text))
+        return _only(tuple(text for its, text in peer.attributes if its == name), _is_text)
 
     return value
 
 
+def _is_text(value: str) -> bool:
+    return value != "" and value.isprintable()
+
+
 _NAMES: Mapping[str, OwnName] = {
     "spiffe": lambda peer: peer.spiffe_id,
-    "uri": lambda peer: _only(peer.uris),
-    "dns": _host,
-    "email": lambda peer: _only(peer.emails),
+    "uri": lambda peer: _only(peer.uris, is_absolute),
+    "dns": lambda peer: _only(peer.dns, is_host),
+    "email": lambda peer: _only(peer.emails, is_mailbox),
     "fingerprint": lambda peer: peer.sha256,
 }

@@ -11,13 +11,14 @@ from ..denial import Denial, Reason
 from ..errors import CertificateError, ConfigurationError
 from ..exchange import Exchange, Principal
 from ..flow import Layer
+from .certificate import describe, describe_given
 from .fields import CertificateFields
 from .identity import Identity, identity_of
 from .names import NameRules
 from .path import MAX_DEPTH
 from .source import CertificateSource, TLSExtension, asks_for_none, is_resumed
 from .trust import Anchors, TrustAnchors
-from .verdict import Admitted, Judge, Refused, Revocation, Verdict, describe
+from .verdict import Admitted, Judge, Refused, Revocation, Verdict
 
 logger = logging.getLogger("secure_asgi")
 
@@ -135,7 +136,7 @@ class MutualTLSMiddleware(Layer):
                 return self._refuse_nobody(scope) if self._is_required else None
             if self._needs_handshake and is_resumed(scope):
                 self._tell(RESUMED)
-                return _denial(Reason.CERTIFICATE_UNVERIFIED, RESUMED)
+                return _denial(Reason.CERTIFICATE_UNVERIFIED, f"{describe_given(given)}: {RESUMED}")
             verdict = self._judge.judge(given)
             if isinstance(verdict, _DECIDED):
                 return self._admit(verdict, exchange, scope)

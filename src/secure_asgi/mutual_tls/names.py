@@ -11,6 +11,7 @@ from ..exchange import PeerCertificate
 
 _ALPHANUMERIC = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _LABEL = _ALPHANUMERIC | frozenset("-_")
+_SCHEME = _ALPHANUMERIC | frozenset("+-.")
 
 _Attributes = tuple[tuple[str, str], ...]
 
@@ -64,6 +65,18 @@ def lower_domain(email: str) -> str:
 def is_host(name: str) -> bool:
     """Labels of letters, digits, hyphens and underscores, with dots between: no wildcard, nothing empty."""
     return all(label and _LABEL.issuperset(label) for label in name.split("."))
+
+
+def is_absolute(uri: str) -> bool:
+    """It has a scheme (RFC 5280 section 4.2.1.6), so that it cannot pass for a host name."""
+    scheme, colon, rest = uri.partition(":")
+    return bool(colon and rest and scheme[:1].isalpha()) and _SCHEME.issuperset(scheme)
+
+
+def is_mailbox(email: str) -> bool:
+    """Something plain, one @, a host name: it can pass for neither a host name nor a URI."""
+    local, at, domain = email.partition("@")
+    return bool(at and local) and _KINDS["email"][1].issuperset(local) and is_host(domain)
 
 
 def _matches(kind: str, pattern: str, name: str) -> bool:
@@ -148,4 +161,4 @@ def _has_subject(attributes: _Attributes, wanted: _Attributes) -> bool:
 
 
 def _fits(text: str, value: str) -> bool:
-    return text == value or (value == "*" and text != "")
+    return text == value or (value == "*" and text != "" and text.isprintable())

@@ -111,7 +111,7 @@ class OCSP:
             return path.not_after  # a trust anchor itself: who does not want it takes it out
         leaf, issuer = path.certificates[:2]
         answer = self._answers.get((issuer, leaf.serial_number))
-        if answer is None or now >= answer.until:
+        if answer is None or not answer.holds_at(now):
             return self._ask_and_judge(leaf, issuer, now)
         if now >= answer.ask_again:
             self._send(leaf, issuer, now)
@@ -131,7 +131,7 @@ class OCSP:
         if errand is not None:
             await errand.landed(self._timeout)
         answer = self._answers.get((issuer, leaf.serial_number))
-        if answer is None or now >= answer.until:
+        if answer is None or not answer.holds_at(now):
             answer = self._no_answer(answer, f"no answer within {self._timeout:g} s", now)
         return self._judge(answer)
 
@@ -182,7 +182,7 @@ class OCSP:
             now=now,
             max_age=self._max_age,
         )
-        return replace(answer, ask_again=now + REFRESH_AT * (answer.until - now))
+        return replace(answer, since=now, ask_again=now + REFRESH_AT * (answer.until - now))
 
     def _remember(self, key: "tuple[Certificate, int]", before: Answer | None, answer: Answer) -> None:
         self._answers.put(key, answer)
@@ -192,11 +192,11 @@ class OCSP:
     def _no_answer(self, before: Answer | None, why: str, now: float) -> Answer:
         """What to go by meanwhile: what is known while it holds, and what was revoked stays so."""
         self._teller.warn(f"OCSP: {without_secrets(self._url)}: {why}")
-        if before is not None and now < before.until:
+        if before is not None and before.holds_at(now):
             return replace(before, ask_again=now + RETRY_AFTER)
         if before is not None and before.verdict == "revoked":
-            return replace(before, until=now + RETRY_AFTER)
-        return Answer("none", now + RETRY_AFTER, why)
+            return replace(before, until=now + RETRY_AFTER, since=now)
+        return Answer("none", now + RETRY_AFTER, why, since=now)
 
 
 class _Responders:

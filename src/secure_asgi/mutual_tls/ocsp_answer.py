@@ -27,7 +27,9 @@ class AnswerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``verdict`` (``"none"``: there was no answer) holds before ``until``, unix seconds; ``note`` for the audit log.
+    """``verdict`` (``"none"``: there was no answer) holds from ``since`` and before ``until``, unix seconds.
+
+    ``note`` is for the audit log.
 
     From ``ask_again`` on it is time to ask anew.
     """
@@ -36,6 +38,11 @@ class Answer:
     until: float
     note: str
     ask_again: float = math.inf
+    since: float = -math.inf
+
+    def holds_at(self, now: float) -> bool:
+        """Not before it was given either: a clock that was set back would make it last."""
+        return self.since - LEEWAY <= now < self.until
 
 
 def make_request(leaf: "Certificate", issuer: "Certificate", *, with_nonce: bool) -> "OCSPRequest":

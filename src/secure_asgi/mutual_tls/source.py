@@ -3,6 +3,7 @@
 One source is configured; none is ever guessed.
 """
 
+import sys
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any, Protocol
@@ -11,7 +12,10 @@ from .._asgi import Scope
 from ..denial import Reason
 from ..errors import CertificateError
 from ..exchange import SCOPE_KEY, Exchange
-from .certificate import MAX_CERTIFICATES, Given
+from .certificate import MAX_CERTIFICATES, Given, describe_given
+
+_MIXING = "uvicorn.protocols.http.httptools_impl"
+"""Loaded where uvicorn uses it, and by our hook."""
 
 
 class CertificateSource(Protocol):
@@ -72,13 +76,14 @@ class TLSExtension:
                 raise CertificateError(Reason.TLS_UNKNOWN, "no ASGI TLS extension")
             return ()
         try:
-            if tls.get("client_cert_error"):
-                raise CertificateError(Reason.CERTIFICATE_UNVERIFIED, str(tls["client_cert_error"])[:256])
             chain = tls.get("client_cert_chain")
             if chain is not None and type(chain) is not tuple:
                 chain = _keep(scope, extensions, tls, chain)
             if not chain and tls.get("client_cert"):
                 chain = (tls["client_cert"],)
+            if tls.get("client_cert_error"):
+                which = f"{describe_given(chain)}: " if chain else ""
+                raise CertificateError(Reason.CERTIFICATE_UNVERIFIED, f"{which}{tls['client_cert_error']}"[:256])
         except CertificateError:
             raise
         except Exception as error:
@@ -104,3 +109,8 @@ def asks_for_none(scope: Scope) -> bool:
     """The server's TLS context asks no client for a certificate: none can ever come. (So our server hooks record.)"""
     recorded = (scope.get("extensions") or {}).get(SCOPE_KEY)
     return recorded is not None and "asks_for_none" in recorded
+
+
+def mixes_in_trailers(scope: Scope) -> bool:
+    """This is uvicorn's ``httptools`` protocol without our hook: it takes trailers for request fields."""
+    return _MIXING in sys.modules and not (scope.get("extensions") or {}).get(SCOPE_KEY)

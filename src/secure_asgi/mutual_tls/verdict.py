@@ -1,15 +1,14 @@
 """What we think of a certificate: read, verified, pinned, not revoked, allowed; and until when that holds.
 
 A verdict belongs to a certificate chain and to the trust anchors and revocation lists of the moment. It holds for a
-minute at most, and never past the end of the certificate or of the revocation list it rests on, so that a long
-connection or a resumed session does not outlive what it was let in with.
+minute at most, and never past the end of the certificate, or of the revocation list or the day of the pins it rests on,
+so that a long connection or a resumed session does not outlive what it was let in with.
 """
 
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from hashlib import sha256
 from typing import Protocol
 
 from .._cache import TwoGenerations
@@ -17,7 +16,7 @@ from .._pins import PinSet, spki_pin
 from ..denial import Reason
 from ..errors import CertificateError
 from ..exchange import PeerCertificate, Principal
-from .certificate import Given, read_certificates
+from .certificate import Given, describe, digest, read_certificates
 from .identity import OwnName
 from .names import NameRules
 from .path import VerifiedPath
@@ -28,6 +27,8 @@ HOLDS = 60.0
 
 UNKNOWN_HOLDS = 1.0
 """Seconds for which "revocation unknown" stands: an outage ends when it ends."""
+
+DAY = 86_400
 
 MAX_KNOWN = 1024
 """Verdicts remembered."""
@@ -218,6 +219,8 @@ class Judge:
         if self._anchors is not None:
             peer = replace(peer, path=_ders(path))
         until = min(path.not_after, clear, now + HOLDS)
+        if self._pins is not None:
+            until = min(until, (now // DAY + 1) * DAY - 1e-6)  # pins may end with the day (UTC)
         if self._rules is not None and not self._rules.admit(peer):
             note = f"{describe(peer)}: no name is allowed"
             return self._keep(given, Refused(now, until, generation, peer, Reason.CERTIFICATE_NOT_ALLOWED, note))
@@ -235,7 +238,7 @@ class Judge:
     ) -> Verdict:
         if peer is None:
             # Not remembered: nothing was verified, and to read it again costs no more than to remember it.
-            return Refused(now, now, generation, None, error.reason, f"sha256={_digest(given)}: {error.note}")
+            return Refused(now, now, generation, None, error.reason, f"{digest(given)}: {error.note}")
         holds = UNKNOWN_HOLDS if error.reason == Reason.REVOCATION_UNKNOWN else HOLDS
         note = f"{describe(peer)}: {error.note}"
         return self._keep(given, Refused(now, now + holds, generation, None, error.reason, note))
@@ -246,20 +249,8 @@ class Judge:
         return verdict
 
 
-def describe(peer: PeerCertificate) -> str:
-    """For the audit log, which keeps some 250 characters of a note: which certificate it was, before anything else."""
-    return f"sha256={peer.sha256} issuer={peer.issuer[:96]}"
-
-
 def _is_small(given: tuple[Given, ...]) -> bool:
     return sum(map(len, given)) <= MAX_KNOWN_SIZE
-
-
-def _digest(given: tuple[Given, ...]) -> str:
-    """Of what should have been the leaf, as it came."""
-    leaf: object = given[0] if given else None
-    data = leaf.encode("utf-8", "surrogatepass") if isinstance(leaf, str) else leaf
-    return sha256(data).hexdigest() if isinstance(data, bytes) else "none"
 
 
 def _ders(path: VerifiedPath) -> tuple[bytes, ...]:

@@ -63,6 +63,13 @@ class _TellingProtocol:
         super().connection_made(transport)  # type: ignore[misc]
 
 
+class _Complete(list[tuple[bytes, bytes]]):
+    """The request fields, all of them: the scope has the list they were collected in, and this takes no more."""
+
+    def append(self, line: tuple[bytes, bytes], /) -> None:
+        pass
+
+
 @lru_cache
 def telling(protocol: type) -> type:
     """The same protocol, telling; made once, because a connection is no time to make classes."""
@@ -80,7 +87,16 @@ except ImportError:  # httptools is optional for uvicorn, and so it is here
 else:
 
     class HttpToolsProtocol(_TellingProtocol, _HttpToolsProtocol):
-        """uvicorn's ``httptools`` protocol, telling the application about the connection."""
+        """uvicorn's ``httptools`` protocol, telling the application about the connection; and without trailers.
+
+        uvicorn's own puts them into the list of request fields that the application has been given. What a client
+        writes there has passed by the proxy that sets and removes fields, and HAProxy lets it pass (RFC 9110 section
+        6.5.1).
+        """
+
+        def on_headers_complete(self) -> None:
+            super().on_headers_complete()
+            self.headers = _Complete(self.headers)
 
     AutoProtocol = HttpToolsProtocol
 

@@ -7,8 +7,9 @@ from ..._cache import TwoGenerations
 from ...denial import Reason
 from ...errors import CertificateError, ConfigurationError
 from ...exchange import Exchange
-from ..certificate import MAX_CERTIFICATES, Given
-from ..fields import DASHED
+from ..certificate import MAX_CERTIFICATES, Given, describe_given, digest
+from ..fields import CHUNKED, DASHED
+from ..source import mixes_in_trailers
 from .presets import LONG, PRESETS, Preset
 from .trust import ProxyCertificate, ProxyPeers, ProxySecret, Trust, field_name
 
@@ -17,6 +18,11 @@ MAX_KNOWN = 1024
 
 MAX_KNOWN_SIZE = 16 * 1024
 """Bytes of the values that are remembered."""
+
+TRAILERS = (
+    "a field may be a trailer, which a client can write past the proxy: run uvicorn with "
+    'http="secure_asgi.servers.uvicorn:AutoProtocol", or with http="h11"'
+)
 
 _Value = bytes | tuple[bytes, ...] | None
 
@@ -79,8 +85,9 @@ class ForwardedCertificate:
         """The certificates in DER, leaf first; empty if the proxy says that the client has none.
 
         Raises ``CertificateError``: ``PROXY_UNTRUSTED`` for fields that are not our proxy's, ``TLS_UNKNOWN`` where this
-        server does not tell whose they are, ``CERTIFICATE_FIELD_AMBIGUOUS`` for one on several lines or under another
-        spelling, ``CERTIFICATE_UNVERIFIED`` where the proxy says so, ``CERTIFICATE_MALFORMED`` for all else.
+        server does not tell whose they are, ``CERTIFICATE_FIELD_AMBIGUOUS`` for one on several lines, under another
+        spelling, or of a server that takes trailers for fields, ``CERTIFICATE_UNVERIFIED`` where the proxy says so,
+        ``CERTIFICATE_MALFORMED`` for all else.
         """
         fields = exchange.fields(scope)
         values = tuple(map(fields.get, self._fields))
@@ -93,6 +100,8 @@ class ForwardedCertificate:
             raise
         if alias is not None:
             raise CertificateError(Reason.CERTIFICATE_FIELD_AMBIGUOUS, f"{alias!r} could pass for another"[:256])
+        if CHUNKED in fields and values != self._nothing and mixes_in_trailers(scope):
+            raise CertificateError(Reason.CERTIFICATE_FIELD_AMBIGUOUS, TRAILERS)
         known = self._known.get(values)
         if known is None:
             known = self._decode(values)
@@ -117,12 +126,12 @@ class ForwardedCertificate:
         if certificate in (b"", *self._preset.certificate.placeholders):
             self._must_be_idle(given, chain)
             return ()
-        self._must_be_good(given)
+        self._must_be_good(given, certificate)
         try:
             return self._certificates(certificate, chain)
         except Exception as error:
             # Any exception at all: what is decoded here a stranger may have written.
-            raise _malformed(f"{self._name}: {type(error).__name__}: {error}") from error
+            raise _malformed(f"{digest((certificate,))}: {self._name}: {type(error).__name__}: {error}") from error
 
     def _single_values(self, values: tuple[_Value, ...]) -> dict[str, bytes]:
         """The values by part; one that is not there is empty."""
@@ -143,10 +152,19 @@ class ForwardedCertificate:
             if value and value not in self._preset.signals[part].idle:
                 raise CertificateError(Reason.CERTIFICATE_UNVERIFIED, f"no certificate, but {part} is {value[:128]!r}")
 
-    def _must_be_good(self, signals: Mapping[str, bytes]) -> None:
+    def _must_be_good(self, signals: Mapping[str, bytes], certificate: bytes) -> None:
         for part, value in signals.items():
             if value != self._preset.signals[part].good:
-                raise CertificateError(Reason.CERTIFICATE_UNVERIFIED, f"{part} is {value[:128]!r}")
+                note = f"{self._describe(certificate)}: {part} is {value[:128]!r}"
+                raise CertificateError(Reason.CERTIFICATE_UNVERIFIED, note[:256])
+
+    def _describe(self, certificate: bytes) -> str:
+        """For the audit log."""
+        try:
+            given = self._certificates(certificate, b"")
+        except Exception:
+            given = (certificate,)
+        return describe_given(given)
 
     def _certificates(self, certificate: bytes, chain: bytes) -> tuple[bytes, ...]:
         if len(certificate) > self._preset.certificate.max_size or len(certificate) + len(chain) > LONG:

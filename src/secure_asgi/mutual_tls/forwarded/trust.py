@@ -14,7 +14,7 @@ from functools import lru_cache
 from hmac import compare_digest
 from typing import Protocol
 
-from ..._asgi import Scope
+from ..._asgi import Fields, Scope
 from ..._cache import TwoGenerations
 from ..._networks import address, network
 from ..._pins import Pin, PinSet
@@ -186,8 +186,7 @@ class ProxyPeers:
             peer = recorded["peer"]
         elif self._trusts_scope_client:
             peer = exchange.server_client
-            if peer is not None and peer[0] and peer[1] == 0:
-                # No socket's peer has port 0; uvicorn writes it beside an address it took from X-Forwarded-For.
+            if peer is not None and peer[0] and (peer[1] == 0 or _claims(exchange.fields(scope), peer[0])):
                 raise CertificateError(Reason.TLS_UNKNOWN, "the peer has been replaced by what a field claims")
         else:
             raise CertificateError(Reason.TLS_UNKNOWN, "no server hook has recorded the peer")
@@ -198,6 +197,16 @@ class ProxyPeers:
     def _lies_within(self, host: str) -> bool:
         found = address(host)
         return found is not None and any(found in ours for ours in self._networks)
+
+
+def _claims(fields: Fields, host: str) -> bool:
+    """X-Forwarded-For names that address with a port, which uvicorn then takes for the peer's too.
+
+    (Where it names no port, uvicorn writes port 0, which no socket's peer has.)
+    """
+    claimed = fields.get(b"x-forwarded-for", ())
+    together = (claimed if isinstance(claimed, bytes) else b",".join(claimed)).decode("latin-1")
+    return any(host == entry.strip().rpartition(":")[0].strip("[]") for entry in together.split(",") if ":" in entry)
 
 
 def field_name(name: object, *, option: str) -> bytes:
