@@ -1,6 +1,6 @@
 """Answers a layer gives in the application's stead: values, with no ASGI in them.
 
-``Denial`` becomes an RFC 9457 problem (see ``flow.refuse``); ``Reply`` runs an ASGI app of the layer's own.
+``Denial`` becomes an RFC 9457 problem (see ``refusal``); ``Reply`` runs an ASGI app of the layer's own.
 """
 
 from collections.abc import Mapping

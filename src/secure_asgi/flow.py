@@ -5,10 +5,9 @@ one ``Flow``, which runs all their hooks in one pass with one ``send`` wrapper. 
 ``docs/explanation/the-pass.md``; the order of blocks here is the order of a request:
 
 ``Layer`` (what one writes) → ``bind`` (merging) → ``Flow`` (gates, the application, unwinding) → ``_Sender`` (the way
-out) → ``_Inbox`` (WebSocket messages in) → ``refuse`` (a denial on the wire) → ``_Lifespan``.
+out) → ``_Inbox`` (WebSocket messages in). A denial is put on the wire by ``refusal``, resources open in ``lifespan``.
 """
 
-import json
 import logging
 import weakref
 from collections.abc import Awaitable, Callable, Iterable
@@ -20,6 +19,8 @@ from ._paths import PathSet, route_path, route_template
 from .denial import Denial, Reason, Reply
 from .errors import ConfigurationError
 from .exchange import SCOPE_KEY, Decision, Exchange
+from .lifespan import Lifespan
+from .refusal import refuse
 
 logger = logging.getLogger("secure_asgi")
 
@@ -337,7 +338,7 @@ class Flow:
         if kind != "lifespan":
             raise RuntimeError(f"secure_asgi does not know the scope type {kind!r} and lets nothing unknown pass")
         if self._resources or self._claims:
-            await _Lifespan(self.app, self._resources, self._take_claims).run(scope, receive, send)
+            await Lifespan(self.app, self._resources, self._take_claims).run(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
@@ -663,140 +664,3 @@ class _Inbox:
 
     def _goodbye(self) -> Message:
         return {"type": "websocket.disconnect", "code": self._code, "reason": ""}
-
-
-_CLOSE_REASON_BYTES = 123
-"""RFC 6455 section 5.5: a control frame carries 125 bytes, two of them the code."""
-
-
-async def refuse(denial: Denial, exchange: Exchange, scope: Scope, receive: Receive | None, send: Send) -> None:
-    """Put a denial on the wire, the one way there is: an RFC 9457 problem, never cacheable.
-
-    On a WebSocket it waits for ``websocket.connect`` where no application has begun and ``receive`` is given, then
-    answers as HTTP where the server can, and closes with the denial's code where it cannot.
-    """
-    problem = denial.problem(exchange.request_id)
-    body = json.dumps(problem, separators=(",", ":")).encode()
-    prefix = ""
-    if scope["type"] == "websocket":
-        if exchange.awaits_connect and receive is not None:
-            exchange.awaits_connect = False
-            if (await receive())["type"] != "websocket.connect":
-                return
-        if "websocket.http.response" not in (scope.get("extensions") or {}):
-            reason = problem["title"].encode()[:_CLOSE_REASON_BYTES].decode(errors="ignore")
-            await send({"type": "websocket.close", "code": denial.websocket_code, "reason": reason})
-            return
-        prefix = "websocket."
-    headers = [
-        (b"content-type", b"application/problem+json"),
-        (b"content-length", b"%d" % len(body)),
-        (b"cache-control", b"no-store"),
-        *denial.headers,
-    ]
-    await send({"type": prefix + "http.response.start", "status": denial.status, "headers": headers})
-    # HEAD is answered as GET would be, without the content (RFC 9110 section 9.3.2).
-    await send({"type": prefix + "http.response.body", "body": b"" if scope.get("method") == "HEAD" else body})
-
-
-class _Lifespan:
-    """Opens the layers' resources before the application starts, closes them after it has stopped.
-
-    An application that rejects lifespan does not keep them closed: then the protocol is completed for it.
-    """
-
-    __slots__ = ("_app", "_opened", "_resources", "_state", "_take_claims")
-
-    def __init__(self, app: ASGIApp, resources: tuple[Layer, ...], take_claims: Callable[[Scope], None]) -> None:
-        self._app = app
-        self._resources = resources
-        self._take_claims = take_claims
-        self._opened: list[Layer] = []
-        self._state: Literal["", "started", "failed", "stopped"] = ""
-
-    async def run(self, scope: Scope, receive: Receive, send: Send) -> None:
-        startup: Message | None = await receive()
-        problem = await self._open(scope)
-        if problem:
-            await send({"type": "lifespan.startup.failed", "message": problem})
-            return
-
-        is_stopping = False
-
-        async def replay() -> Message:
-            nonlocal startup, is_stopping
-            message, startup = startup, None
-            if message is None:
-                message = await receive()
-                is_stopping = message["type"] == "lifespan.shutdown"
-            return message
-
-        async def relay(message: Message) -> None:
-            await send(await self._heed(message))
-
-        try:
-            try:
-                await self._app(scope, replay, relay)
-            except Exception:
-                if self._state:
-                    raise
-                logger.info("the application takes no part in lifespan: completed in its stead")
-            if not self._state:
-                await relay({"type": "lifespan.startup.complete"})
-            if self._state == "started":
-                if not is_stopping:
-                    await receive()
-                await relay({"type": "lifespan.shutdown.complete"})
-        finally:
-            await self._close()
-
-    async def _open(self, scope: Scope) -> str:
-        """Outermost first. Returns what went wrong, for the server's log."""
-        try:
-            self._take_claims(scope)
-            for layer in self._resources:
-                await layer.on_startup({**scope, "app": scope.get("app") or _with_routes(self._app)})
-                self._opened.append(layer)
-        except Exception as error:
-            logger.error("start-up failed", exc_info=error)
-            await self._close()
-            return f"{type(error).__name__}: {error}"
-        return ""
-
-    async def _heed(self, message: Message) -> Message:
-        """Follow what the application says of itself; our resources close before the server hears it has stopped."""
-        kind = message["type"]
-        if kind == "lifespan.startup.complete":
-            self._state = "started"
-        elif kind == "lifespan.startup.failed":
-            self._state = "failed"
-            await self._close()
-        elif kind in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
-            self._state = "stopped"
-            problem = await self._close()
-            if problem and kind == "lifespan.shutdown.complete":
-                return {"type": "lifespan.shutdown.failed", "message": problem}
-        return message
-
-    async def _close(self) -> str:
-        """Innermost first, each one whatever became of the others."""
-        problem = ""
-        while self._opened:
-            layer = self._opened.pop()
-            try:
-                await layer.on_shutdown()
-            except Exception as error:
-                logger.error("on_shutdown of %s failed", layer.place, exc_info=error)
-                problem = problem or f"{layer.place}: {type(error).__name__}: {error}"
-            except BaseException:
-                await self._close()  # cancelled: the others close all the same
-                raise
-        return problem
-
-
-def _with_routes(app: Any) -> Any:
-    """The application inside foreign middlewares, as far as they keep it in ``app``."""
-    inner = app
-    while not hasattr(inner, "routes") and hasattr(inner, "app"):
-        inner = inner.app
-    return inner if hasattr(inner, "routes") else app
