@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import sys
 from datetime import date
 from ipaddress import ip_address
 
@@ -544,6 +545,32 @@ def test_a_malformed_chain_is_a_400_problem(headers, reason, websocket):
     assert reason not in str(answer.problem)
     exempt, _ = behind(headers, websocket=websocket, layer={"trusted": TRUSTED, "mode": "shadow"})
     assert [decision.reason for decision in exchange_of(exempt).decisions] == [reason]
+
+
+CHUNKED = ("transfer-encoding", "chunked")
+FOR, PROTO = ("x-forwarded-for", "203.0.113.7"), ("x-forwarded-proto", "http")
+TRAILER = ("x-forwarded-for", "10.0.0.9")
+
+
+@pytest.mark.parametrize(
+    ("headers", "options", "has_httptools", "status"),
+    [
+        ([CHUNKED, FOR, TRAILER], {}, True, 400),
+        ([CHUNKED, FOR, PROTO, ("x-forwarded-proto", "https")], {}, True, 400),
+        ([CHUNKED, FOR, PROTO], {}, True, 200),
+        ([FOR, TRAILER], {}, True, 200),
+        ([CHUNKED, FOR, TRAILER], {}, False, 200),
+        ([CHUNKED, FOR, TRAILER], {"extensions": recorded(PROXY)}, True, 200),
+    ],
+    ids=["an address", "a scheme", "one line each", "no trailers", "another server", "with our hook"],
+)
+def test_what_may_be_a_trailer_moves_no_boundary(monkeypatch, headers, options, has_httptools, status):
+    """RFC 9110 section 6.5.1: uvicorn's httptools appends trailers to the fields, where the nearest proxy writes."""
+    monkeypatch.setitem(sys.modules, "uvicorn.protocols.http.httptools_impl", None)
+    if not has_httptools:
+        monkeypatch.delitem(sys.modules, "uvicorn.protocols.http.httptools_impl")
+    _, answer = behind(headers, **options)
+    assert answer.status == status
 
 
 @pytest.mark.parametrize("layer", [{"mode": "shadow"}, {"exempt": "/health"}], ids=str)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from operator import itemgetter
 
 from .._asgi import RawHeaders, Scope
+from .._trailers import CHUNKED
 
 CERTIFICATE_FIELDS = (
     b"client-cert",  # RFC 9440, and its -chain
@@ -41,9 +42,6 @@ MAX_HARMLESS = 512
 
 MAX_NAME = 64
 """Octets of a name that is remembered."""
-
-CHUNKED = b"transfer-encoding"
-"""The field of a request that may have trailers."""
 
 _name_of = itemgetter(0)
 

@@ -3,7 +3,6 @@
 One source is configured; none is ever guessed.
 """
 
-import sys
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any, Protocol
@@ -13,9 +12,6 @@ from ..denial import Reason
 from ..errors import CertificateError
 from ..exchange import SCOPE_KEY, Exchange
 from .certificate import MAX_CERTIFICATES, Given, describe_given
-
-_MIXING = "uvicorn.protocols.http.httptools_impl"
-"""Loaded where uvicorn uses it, and by our hook."""
 
 
 class CertificateSource(Protocol):
@@ -109,8 +105,3 @@ def asks_for_none(scope: Scope) -> bool:
     """The server's TLS context asks no client for a certificate: none can ever come. (So our server hooks record.)"""
     recorded = (scope.get("extensions") or {}).get(SCOPE_KEY)
     return recorded is not None and "asks_for_none" in recorded
-
-
-def mixes_in_trailers(scope: Scope) -> bool:
-    """This is uvicorn's ``httptools`` protocol without our hook: it takes trailers for request fields."""
-    return _MIXING in sys.modules and not (scope.get("extensions") or {}).get(SCOPE_KEY)

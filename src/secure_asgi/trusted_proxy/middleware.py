@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Literal
 
 from .._asgi import ASGIApp, Fields, RawHeaders, Scope
+from .._trailers import CHUNKED, mixes_in_trailers
 from ..denial import Denial, Reason
 from ..errors import ForwardedError
 from ..exchange import SCOPE_KEY, Exchange
@@ -58,6 +59,11 @@ _CERTIFICATES = frozenset(
 
 _DASHED = bytes.maketrans(b"_.", b"--")
 _ACCEPTED_ID = re.compile(rb"[A-Za-z0-9_-]{8,128}")
+
+TRAILER = (
+    "several lines, of which the last may be a trailer, written past the proxy: run uvicorn with "
+    'http="secure_asgi.servers.uvicorn:AutoProtocol", or with http="h11"'
+)
 
 _REWRITTEN = Denial(Reason.PEER_REWRITTEN, 403, "The server cannot tell where this request comes from.")
 _REFUSALS = {
@@ -122,7 +128,7 @@ class TrustedProxyMiddleware(Layer):
             self._warn_once()
             origin, denial = NOBODY, _REWRITTEN
         else:
-            origin, denial = self._origin(host, fields)
+            origin, denial = self._origin(host, fields, scope)
         _publish(origin, port, exchange, scope)
         self._strip(origin.is_ours, exchange, scope, fields)
         return denial
@@ -134,12 +140,16 @@ class TrustedProxyMiddleware(Layer):
     def on_response(self, exchange: Exchange, headers: RawHeaders) -> None:
         exchange.echo_request_id(headers)
 
-    def _origin(self, host: str, fields: Fields) -> tuple[Origin, Denial | None]:
+    def _origin(self, host: str, fields: Fields, scope: Scope) -> tuple[Origin, Denial | None]:
         peer = self._peer(host)
         if not peer.is_ours:
             return peer, None
+        chain, proto = fields.get(self._field), fields.get(_PROTO) if self._reads_proto else None
         try:
-            origin = self._walk(host, fields.get(self._field), fields.get(_PROTO) if self._reads_proto else None)
+            if CHUNKED in fields and (type(chain) is tuple or type(proto) is tuple) and mixes_in_trailers(scope):
+                # The last line, which would be believed first, may be the client's own.
+                raise ForwardedError(Reason.FORWARDED_MALFORMED, TRAILER)
+            origin = self._walk(host, chain, proto)
         except ForwardedError as error:
             # In shadow mode and on exempt paths the request goes on: as if no proxy of ours had sent it.
             return peer._replace(is_ours=False), Denial(

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping
 
 from ..._asgi import Fields, Scope
 from ..._cache import TwoGenerations
+from ..._trailers import CHUNKED, mixes_in_trailers
 from ...denial import Reason
 from ...errors import CertificateError, ConfigurationError
 from ...exchange import Exchange
 from ..certificate import MAX_CERTIFICATES, Given, describe_given, digest
-from ..fields import CHUNKED, DASHED
-from ..source import mixes_in_trailers
+from ..fields import DASHED
 from .presets import LONG, PRESETS, Preset
 from .trust import ProxyCertificate, ProxyPeers, ProxySecret, Trust, field_name
 
