@@ -14,6 +14,9 @@ from pathlib import Path
 import anyio.from_thread
 import hypercorn
 import uvicorn
+from websockets.client import ClientProtocol
+from websockets.frames import Frame
+from websockets.uri import parse_uri
 
 from secure_asgi.servers import uvicorn as uvicorn_hook
 from secure_asgi.servers.hypercorn import serve
@@ -185,3 +188,34 @@ async def say(body, scope, receive, send):
     else:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": body})
+
+
+def open_websocket(connection: ssl.SSLSocket, url: str, fields=()) -> tuple[int | None, str | None]:
+    """Status of the handshake, and the first text. ``connection`` is closed.
+
+    In one thread, because the client with threads now and then loses what it writes while another reads TLS.
+    """
+    protocol = ClientProtocol(parse_uri(url))
+    request = protocol.connect()
+    request.headers.update(fields)
+    protocol.send_request(request)
+    status = None
+    with connection:
+        connection.sendall(b"".join(protocol.data_to_send()))
+        while data := connection.recv(65536):
+            protocol.receive_data(data)
+            for event in protocol.events_received():
+                if isinstance(event, Frame):
+                    return status, event.data.decode()
+                status = event.status_code
+                if status != 101:
+                    return status, None
+    return status, None
+
+
+def open_websocket_at(port: int, context: ssl.SSLContext, path: str, fields=()) -> tuple[int | None, str | None]:
+    """The same on localhost."""
+    raw = socket.create_connection(("127.0.0.1", port), timeout=10)
+    return open_websocket(
+        context.wrap_socket(raw, server_hostname="localhost"), f"wss://localhost:{port}{path}", fields
+    )

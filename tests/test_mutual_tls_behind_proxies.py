@@ -22,9 +22,6 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
-from websockets.client import ClientProtocol
-from websockets.frames import Frame
-from websockets.uri import parse_uri
 
 from secure_asgi import Layer, MutualTLSMiddleware
 from secure_asgi._pins import spki_pin
@@ -35,7 +32,7 @@ from secure_asgi.tls import server_context
 from . import asgi
 from .paths import ENVIRONMENT
 from .proxies import HOST, Proxy, ask, blocks, connect, files, moved, plain_connection, running
-from .serving import free_port, say, uvicorn_serving
+from .serving import free_port, open_websocket, say, uvicorn_serving
 
 NGINX = "mutual-tls-behind-nginx.md"
 OTHERS = "mutual-tls-behind-a-proxy.md"
@@ -499,31 +496,9 @@ def test_a_chain_that_is_not_handed_on_is_missed(certificates, tmp_path):
 def test_a_websocket(deployment):
     """Over HTTP/1.1 each passes it on, with the same fields and the same answers."""
     lies = CLAIMS[deployment.front.program](DEEP)
-    status, text = open_websocket(deployment.proxy.connect("shop"), lies)
+    status, text = open_websocket(deployment.proxy.connect("shop"), f"wss://{HOST}/", lies)
     assert (status, json.loads(text)["user"]) == (101, "shop.clients.example")
-    assert open_websocket(deployment.proxy.connect(), lies) == (403, None)
-
-
-def open_websocket(connection, fields):
-    """Status of the handshake, and the first text.
-
-    In one thread, because the client with threads now and then loses what it writes while another reads TLS.
-    """
-    protocol = ClientProtocol(parse_uri(f"wss://{HOST}/"))
-    request = protocol.connect()
-    request.headers.update(fields)
-    protocol.send_request(request)
-    status = None
-    with connection:
-        connection.sendall(b"".join(protocol.data_to_send()))
-        while True:
-            protocol.receive_data(connection.recv(65536))
-            for event in protocol.events_received():
-                if isinstance(event, Frame):
-                    return status, event.data.decode()
-                status = event.status_code
-                if status != 101:
-                    return status, None
+    assert open_websocket(deployment.proxy.connect(), f"wss://{HOST}/", lies) == (403, None)
 
 
 def test_no_process_is_left(certificates, tmp_path):

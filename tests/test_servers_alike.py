@@ -8,17 +8,17 @@ import json
 import socket
 import sys
 import time
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
-import websockets.sync.client
 
 from secure_asgi.testing import TokenFactory
 from secure_asgi.testing.certificates import CertificateAuthority
 
 from .handshake import client_context
 from .paths import ENVIRONMENT, ROOT
-from .serving import free_port, in_its_own_process
+from .serving import free_port, in_its_own_process, open_websocket_at
 
 SERVERS = {
     "uvicorn": (
@@ -129,13 +129,13 @@ def test_the_same_answers(served, asked, status):
 
 
 def test_websockets(served):
-    url = served.url.replace("https", "wss") + "/feed"
     head = served.shake_hands("/feed").lower()
     assert head.startswith("http/1.1 401 ")
     assert "\r\nwww-authenticate: bearer realm=" in head
     headers = {"authorization": f"Bearer {served.tokens.token(scope='orders:read')}"}
-    with websockets.sync.client.connect(url, ssl=served.tls(), additional_headers=headers, proxy=None) as feed:
-        assert feed.recv(timeout=5).startswith("hello ")
+    status, text = open_websocket_at(urlsplit(served.url).port, served.tls(), "/feed", headers)
+    assert status == 101
+    assert text.startswith("hello ")
 
 
 def test_the_client_certificate(served):

@@ -8,7 +8,6 @@ import sys
 
 import httpx
 import pytest
-import websockets.sync.client
 from uvicorn.protocols.http.auto_zttp_impl import AutoZttpProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -17,7 +16,7 @@ from secure_asgi import ConfigurationError, MutualTLSMiddleware
 from secure_asgi.servers import uvicorn as hook
 
 from .handshake import client_context
-from .serving import tell, tls_context, uvicorn_serving, write_certificates
+from .serving import open_websocket_at, tell, tls_context, uvicorn_serving, write_certificates
 
 HTTP2 = "secure_asgi.servers._uvicorn_http2"
 
@@ -32,13 +31,9 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("ws", ["websockets", "websockets-sansio", "wsproto"])
 @pytest.mark.parametrize("http", [hook.HttpToolsProtocol, hook.H11Protocol, hook.HTTP2Protocol])
 def test_every_websocket_implementation_under_every_http_protocol(http, ws, folder):
-    with (
-        uvicorn_serving(MutualTLSMiddleware(tell), http=http, ws=ws, tls=tls_context(folder, "http/1.1")) as port,
-        websockets.sync.client.connect(
-            f"wss://localhost:{port}/ws", ssl=client_context(folder, "c"), proxy=None
-        ) as connection,
-    ):
-        told = json.loads(connection.recv(timeout=5))
+    with uvicorn_serving(MutualTLSMiddleware(tell), http=http, ws=ws, tls=tls_context(folder, "http/1.1")) as port:
+        _, text = open_websocket_at(port, client_context(folder, "c"), "/ws")
+    told = json.loads(text)
     assert told["user"] == "c.clients.example"
     assert told["extensions"]["secure_asgi"]["peer"] == told["client"]
 

@@ -1,5 +1,6 @@
 """The tour: real requests, each with the answer it must get and the layer that owes it."""
 
+import asyncio
 import json
 import ssl
 import time
@@ -11,7 +12,7 @@ from typing import Any
 
 import httpx
 import websockets.exceptions
-import websockets.sync.client
+from websockets.asyncio.client import connect
 
 from .orders import LIMIT
 from .world import World
@@ -170,25 +171,27 @@ def _revoked_meanwhile(world: World) -> Seen:
 
 
 def _feed(token: bool) -> Callable[[World], Seen]:
-    def act(world: World) -> Seen:
-        headers = {"authorization": f"Bearer {world.tokens.token(scope='orders:read')}"} if token else {}
-        url = world.https.replace("https", "wss") + "/feed"
-        try:
-            with websockets.sync.client.connect(
-                url, ssl=world.client_tls("shop"), additional_headers=headers, proxy=None
-            ) as connection:
-                answer = connection.response
-                seen_headers = {name.lower(): value for name, value in answer.headers.raw_items()} if answer else {}
-                text = str(connection.recv(timeout=5))
-                with suppress(websockets.exceptions.ConnectionClosed):
-                    connection.recv(timeout=5)  # until the service has closed: only then is it on record
-                return Seen(101, seen_headers, text, "accepted")
-        except websockets.exceptions.InvalidStatus as refused:
-            answered = refused.response
-            headers = {name.lower(): value for name, value in answered.headers.raw_items()}
-            return Seen(answered.status_code, headers, (answered.body or b"").decode(), answered.reason_phrase)
+    return lambda world: asyncio.run(_open_feed(world, token))
 
-    return act
+
+async def _open_feed(world: World, token: bool) -> Seen:
+    headers = {"authorization": f"Bearer {world.tokens.token(scope='orders:read')}"} if token else {}
+    url = world.https.replace("https", "wss") + "/feed"
+    try:
+        async with (
+            asyncio.timeout(10),
+            connect(url, ssl=world.client_tls("shop"), additional_headers=headers, proxy=None) as connection,
+        ):
+            answer = connection.response
+            seen_headers = {name.lower(): value for name, value in answer.headers.raw_items()} if answer else {}
+            text = str(await connection.recv())
+            with suppress(websockets.exceptions.ConnectionClosed):
+                await connection.recv()  # until the service has closed: only then is it on record
+            return Seen(101, seen_headers, text, "accepted")
+    except websockets.exceptions.InvalidStatus as refused:
+        answered = refused.response
+        headers = {name.lower(): value for name, value in answered.headers.raw_items()}
+        return Seen(answered.status_code, headers, (answered.body or b"").decode(), answered.reason_phrase)
 
 
 def _flood(world: World) -> Seen:
