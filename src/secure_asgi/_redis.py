@@ -38,7 +38,7 @@ class RedisLink:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def ask(self, *command: "str | bytes | int") -> Any:
-        """The answer to one command, as Redis gives it: octets, numbers, lists. Raises ``RedisUnavailableError`` alone."""
+        """The answer to one command, as Redis gives it: octets, numbers. Raises ``RedisUnavailableError`` alone."""
         try:
             async with asyncio.timeout(self._timeout):
                 return await self._connected().execute_command(*command)
