@@ -1,7 +1,8 @@
 """``BearerAuthMiddleware``: an access token in, a principal out.
 
-RFC 6750, RFC 8725, RFC 9068, RFC 7662, RFC 8705 section 3, RFC 9449, RFC 9470, RFC 9728. Whether a token holds is said by
-``judge``; here it is taken from the request, remembered, and asked each time whether it is this client's and still good.
+RFC 6750, RFC 8725, RFC 9068, RFC 7662, RFC 8705 section 3, RFC 9449, RFC 9470, RFC 9728. Whether a token holds is for
+``judge`` to say; here it is taken from the request, remembered, and asked each time whether it is this client's, and
+has not been taken back.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What is asked of every token beside being valid: scopes (RFC 6750 section 3.1), a good and fresh sign-in (RFC 9470)."""
+"""What is asked of every token beside being valid: scopes (RFC 6750 section 3.1), a better sign-in (RFC 9470)."""
 
 from collections.abc import Iterable
 from typing import Literal
