@@ -1,6 +1,9 @@
 """``FailureLimit``: who guesses tokens is stopped before the next guess costs a signature."""
 
+from math import ceil
+
 from .._cache import TwoGenerations
+from ..denial import Denial, Reason
 from ..errors import ConfigurationError
 
 MAX_CLIENTS = 20_000
@@ -40,6 +43,16 @@ class FailureLimit:
         failures = self._clients.get(network)
         count, until = (0, now + self._per) if failures is None or failures[1] <= now else failures
         self._clients.put(network, (count + 1, until))
+
+
+def too_many_failures(wait: float) -> Denial:
+    """429, and nothing about the token that came with it: it was not looked at. ``wait`` in seconds."""
+    return Denial(
+        Reason.FAILURES_EXCEEDED,
+        429,
+        "Too many access tokens that were not valid. Try again later.",
+        headers=((b"retry-after", b"%d" % max(1, ceil(wait))),),
+    )
 
 
 def _network(client: str) -> str:

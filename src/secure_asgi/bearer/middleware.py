@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import date
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from .._asgi import ASGIApp, Scope
 from .._cache import TwoGenerations
@@ -22,10 +23,10 @@ from ..exchange import Exchange, Principal
 from ..flow import Layer
 from ..secrets import Secret
 from .binding import Binding, check_certificate
-from .challenge import MALFORMED, Challenges, Scheme, credentials_of, is_known_scheme, too_many_failures, unavailable
+from .challenge import MALFORMED, Challenges, Scheme, credentials_of, unavailable
 from .claims import DEFAULT_LEEWAY, DEFAULT_MAX_BYTES, Profile, checked_size
 from .dpop import Proof, ProofRules
-from .failures import FailureLimit
+from .failures import FailureLimit, too_many_failures
 from .introspection import Introspection
 from .issuers import Issuer, OneIssuer, Resolver, issuers_of
 from .judge import CACHE_SECONDS, Judge, Verified
@@ -185,7 +186,7 @@ class BearerAuthMiddleware(Layer):
             self._proofs = ProofRules(
                 store=MemoryReplayStore() if replay_store is None else replay_store,
                 nonces=self._nonces,
-                origin=None if resource is None else resource.origin,
+                origin=None if resource is None else _origin_of(resource.resource),
             )
         self._revocation = revocation
         self._status_lists = status_lists
@@ -222,15 +223,16 @@ class BearerAuthMiddleware(Layer):
         if not isinstance(credentials, bytes):
             return self._refuse(exchange, scope, self._challenges.ambiguous)
         if len(credentials) > self._max_bytes + _MAX_SCHEME:
-            if not is_known_scheme(credentials, dpop=self._proofs is not None):
+            beginning = self._credentials(credentials[:_MAX_SCHEME])  # at a cost that does not depend on what follows
+            if beginning is None:
                 return self._without_token(exchange, scope)
-            return self._refuse(exchange, scope, self._challenges.invalid(Reason.TOKEN_TOO_LARGE, ""))
+            return self._refuse(exchange, scope, self._challenges.invalid(Reason.TOKEN_TOO_LARGE, "", beginning[0]))
         scheme: Scheme = "bearer"
         if credentials.startswith(_USUAL):
             token = credentials[len(_USUAL) :].lstrip(b" ")  # its form is looked at if it is not known
         else:
-            presented = credentials_of(credentials)
-            if presented is None or (presented[0] == "dpop" and self._proofs is None):
+            presented = self._credentials(credentials)
+            if presented is None:
                 return self._without_token(exchange, scope)
             scheme, token = presented
         # The digest, not the token: what is kept of a credential must be of no use to who reads our memory. And the
@@ -283,7 +285,7 @@ class BearerAuthMiddleware(Layer):
         """A token that is not known."""
         presented = credentials_of(credentials)
         if presented is None or presented[1] == MALFORMED:
-            return self._refuse(exchange, scope, self._challenges.malformed)
+            return self._refuse(exchange, scope, self._challenges.not_one_token(credentials))
         if self._failure_limit is not None:
             wait = self._failure_limit.wait(exchange.client, now)
             if wait:
@@ -389,6 +391,11 @@ class BearerAuthMiddleware(Layer):
         scope["auth"] = known.auth
         return None
 
+    def _credentials(self, authorization: bytes) -> tuple[Scheme, bytes] | None:
+        """Scheme and token; None for a scheme that is not taken here."""
+        presented = credentials_of(authorization)
+        return None if presented is None or (presented[0] == "dpop" and self._proofs is None) else presented
+
     def _without_token(self, exchange: Exchange, scope: Scope) -> Answer:
         if self._required:
             return self._refuse(exchange, scope, self._challenges.missing)
@@ -444,6 +451,11 @@ def _checked_mode(dpop: str, nonce: Secret | None, store: ReplayStore | None) ->
     if dpop == "off" and (nonce is not None or store is not None):
         raise ConfigurationError('dpop_nonce= and replay_store= belong to dpop="accept" or dpop="require"')
     return dpop
+
+
+def _origin_of(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _readiness(is_ready: bool) -> Reply:

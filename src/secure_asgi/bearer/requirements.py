@@ -41,5 +41,5 @@ class Requirements:
 
     def denial(self, lacking: Lacking, challenges: Challenges, scheme: Scheme) -> Denial:
         if lacking == "scope":
-            return challenges.insufficient_scope(self._scopes, scheme=scheme)
-        return challenges.insufficient_authentication(self._acr_values, self._max_age, scheme=scheme)
+            return challenges.insufficient_scope(self._scopes, "", scheme)
+        return challenges.insufficient_authentication(self._acr_values, self._max_age, "", scheme)
