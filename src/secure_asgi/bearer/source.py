@@ -11,19 +11,24 @@ RFC 7517 section 5, RFC 8414 section 3, OpenID Connect Discovery section 4. What
 
 import asyncio
 import contextvars
-import ipaddress
 import json
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 from .._cache import TwoGenerations
-from .._fetch import Fetcher, FetchError, is_web_url
+from .._fetch import Fetcher, FetchError
+from ..denial import Reason
 from ..errors import ConfigurationError
+from .addresses import is_fetchable as is_fetchable
+from .addresses import leads_inside
+from .addresses import metadata_urls as metadata_urls
 from .encoding import parse_object
 from .keys import KeySet, shown
+from .unavailable import UnavailableError
 
 logger = logging.getLogger("secure_asgi")
 
@@ -35,18 +40,19 @@ MIN_TTL, MAX_TTL = 60.0, 86_400.0
 """Bounds in seconds of what ``max-age`` may say."""
 NEGATIVE_TTL = 30.0
 """Seconds for which a kid that a fresh set did not have is not asked for again."""
+AT_ONCE = 32
+"""Requests that go on in the same turn of the event loop after they have waited for one fetch."""
 MAX_JWKS_BYTES = 64 * 1024
 MAX_METADATA_BYTES = 256 * 1024
 _JWKS_TYPES = ("application/jwk-set+json", "application/json")
 _METADATA_TYPES = ("application/json",)
 
 
-class KeysUnavailableError(Exception):
+class KeysUnavailableError(UnavailableError):
     """There are no keys to judge a token by. ``wait`` seconds until it is worth asking again."""
 
     def __init__(self, wait: float, why: str) -> None:
-        super().__init__(why)
-        self.wait = wait
+        super().__init__(Reason.KEYS_UNAVAILABLE, why, wait)
 
 
 class StaticKeys:
@@ -63,6 +69,13 @@ class StaticKeys:
             why = "; ".join(f"{kid}: {reason}" for kid, reason in self._keys.dropped) or "none serves algorithms="
             raise ConfigurationError(f"jwks= has no key that can verify a token: {why}")
         _report("jwks=", self._keys)
+
+    @property
+    def is_ready(self) -> bool:
+        return True
+
+    def keep_fresh(self) -> None:
+        pass
 
     def current(self, now: float) -> KeySet | None:
         return self._keys
@@ -117,6 +130,7 @@ class RemoteKeys:
         self._timeout = timeout
         self._now = now
         self._task: asyncio.Task[None] | None = None
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._keys: KeySet | None = None
         self._body = b""
         self._refresh_at = self._expires_at = 0.0
@@ -130,16 +144,25 @@ class RemoteKeys:
         """The keys to go by, without waiting; None if there are none. Starts a refresh when it is time."""
         if now < self._refresh_at:
             return self._keys
-        keys = self._keys
-        if keys is None:
+        if self._keys is None:
             return None
         if now >= self._retry_at:
             self._flight()
-        if now < self._expires_at:
-            return keys
-        # Their time is up: to be used further, an attempt to replace them must have failed, and lately.
-        is_failing = self._failures > 0 and now < self._retry_at + self._cooldown + self._timeout
-        return keys if is_failing and now < self._expires_at + STALE else None
+        return self._keys if self._may_be_used(now) else None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a token can be judged at once: there are keys, and not past their time. Asks nobody."""
+        return self._keys is not None and self._may_be_used(self._now())
+
+    def keep_fresh(self) -> None:
+        """Starts a fetch where one is due, and does not wait for it.
+
+        For a readiness probe: who is not ready is sent no requests, and would without requests never become ready.
+        """
+        now = self._now()
+        if now >= self._refresh_at and now >= self._retry_at:
+            self._flight()
 
     def may_know(self, kid: str | None, now: float) -> bool:
         """Whether to wait for a look at fresh keys; False where a recent look has found no such key."""
@@ -194,6 +217,13 @@ class RemoteKeys:
             task.cancel()
             await asyncio.wait((task,))
 
+    def _may_be_used(self, now: float) -> bool:
+        if now < self._expires_at:
+            return True
+        # Their time is up: to be used further, an attempt to replace them must have failed, and lately.
+        is_failing = self._failures > 0 and now < self._retry_at + self._cooldown + self._timeout
+        return is_failing and now < self._expires_at + STALE
+
     def _is_flying(self) -> bool:
         task = self._task
         return task is not None and not task.done() and task.get_loop() is asyncio.get_running_loop()
@@ -202,12 +232,18 @@ class RemoteKeys:
         """The one fetch under way. A task of a loop that is gone is as good as none."""
         if self._task is None or not self._is_flying():
             # A context of its own: it belongs to no request, nor to the trace of one.
-            self._task = asyncio.get_running_loop().create_task(self._refresh(), context=contextvars.Context())
+            context = contextvars.Context()
+            self._waiting = deque()
+            self._task = asyncio.get_running_loop().create_task(self._refresh(), context=context)
+            self._task.add_done_callback(partial(_go_on, self._waiting), context=context)
         return self._task
 
     async def _landing(self) -> None:
         """Until the fetch has ended, however it ends. Who stops waiting does not stop it."""
-        await asyncio.wait((self._flight(),))
+        self._flight()
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        await turn
 
     async def _refresh(self) -> None:
         try:
@@ -278,50 +314,24 @@ class RemoteKeys:
         if metadata.get("issuer") != self._issuer:
             raise FetchError("metadata of another issuer")  # META-2
         uri = metadata.get("jwks_uri")
-        if not isinstance(uri, str) or not is_fetchable(uri) or not self._may_name(uri):
+        if not isinstance(uri, str) or not is_fetchable(uri):
             raise FetchError("metadata without a jwks_uri that may be fetched")
+        if await leads_inside(uri, self._issuer):
+            raise FetchError("metadata with a jwks_uri inside our own network: give it with jwks_uri= if it is meant")
         return uri
-
-    def _may_name(self, uri: str) -> bool:
-        """JWKS-4: an issuer on the Internet cannot make us ask an address inside our own network."""
-        host = urlsplit(uri).hostname or ""
-        return host == urlsplit(self._issuer).hostname or not _is_internal(host)
 
     def _unavailable(self) -> KeysUnavailableError:
         return KeysUnavailableError(self._retry_at - self._now(), self._failure)
 
 
-def metadata_urls(issuer: str) -> tuple[str, str]:
-    """Where OpenID Connect appends to the issuer, RFC 8414 section 3.1 inserts before its path."""
-    parts = urlsplit(issuer)
-    path = parts.path.rstrip("/")
-    origin = f"{parts.scheme}://{parts.netloc}"
-    return (
-        f"{origin}{path}/.well-known/openid-configuration",
-        f"{origin}/.well-known/oauth-authorization-server{path}",
-    )
-
-
-def is_fetchable(url: str) -> bool:
-    """https to a host, without user name or fragment; plain http on this machine alone."""
-    if not is_web_url(url):
-        return False
-    parts = urlsplit(url)
-    return parts.scheme == "https" or _is_loopback(parts.hostname or "")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
-def _is_internal(host: str) -> bool:
-    try:
-        return not ipaddress.ip_address(host).is_global
-    except ValueError:
-        return _is_loopback(host)
+def _go_on(waiting: "deque[asyncio.Future[None]]", flight: "asyncio.Task[None]") -> None:
+    """A few in each turn of the event loop: hundreds of signatures in one would hold up everybody else."""
+    for _ in range(min(len(waiting), AT_ONCE)):
+        turn = waiting.popleft()
+        if not turn.done():  # who has gone away meanwhile
+            turn.set_result(None)
+    if waiting:
+        flight.get_loop().call_soon(_go_on, waiting, flight)
 
 
 def _unique_or_none(pairs: list[tuple[str, Any]]) -> dict[str, Any] | None:
