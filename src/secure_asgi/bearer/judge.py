@@ -5,7 +5,7 @@ costs an awaitable.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -57,14 +57,19 @@ class Judge:
         self, token: bytes, digest: bytes, now: float, clock: Callable[[], float]
     ) -> Verified | Awaitable[Verified]:
         """``now`` on the monotonic clock, ``clock`` seconds since 1970. Raises ``TokenError``, ``UnavailableError``."""
+        if self.introspection is not None and self._is_opaque(token):
+            return self._introspected(self.introspection, token, digest, now, clock)
         if self._decryption is not None:
             token = self._decryption.open(token, self._max_bytes)
-        if self.introspection is not None and (self.introspection.every_token or not is_jwt(token)):
-            return self._introspected(self.introspection, token, digest, now, clock)
         issuer = self.issuers.of(token, now)
         if not isinstance(issuer, Issuer):
             return self._resolved(issuer, token, now, clock)
         return self._by_keys(issuer, token, now, clock)
+
+    def _is_opaque(self, token: bytes) -> bool:
+        """Not ours to read. A JWT begins as every JSON object does in base64url; opaque tokens may have dots too."""
+        dots = token.count(b".") if token.startswith(b"ey") else 0
+        return dots != 2 and (dots != 4 or self._decryption is None)
 
     def _by_keys(
         self, issuer: Issuer, token: bytes, now: float, clock: Callable[[], float]
@@ -107,7 +112,7 @@ class Judge:
             self._has_warned = True
             logger.warning("%s issues tokens that live longer than a day: max_lifetime= refuses such", claims["iss"])
         seconds = min(claims["exp"] + issuer.rules.leeway - at, CACHE_SECONDS)
-        return Verified(principal_of(claims, claims["iss"]), binding, seconds, issuer, keys)
+        return Verified(principal_of(claims), binding, seconds, issuer, keys)
 
     async def _introspected(
         self, introspection: Introspection, token: bytes, digest: bytes, now: float, clock: Callable[[], float]
@@ -119,24 +124,17 @@ class Judge:
             issuer = await issuer
         at = clock()
         claims = issuer.rules.read_answer(answer, at)
-        seconds = min(claims["exp"] - at, introspection.ttl) if "exp" in claims else introspection.ttl
-        return Verified(principal_of(claims, issuer.issuer), binding_of(claims), seconds, None, None)
+        seconds = min(claims["exp"] - at, introspection.ttl)
+        return Verified(principal_of(claims), binding_of(claims), seconds, None, None)
 
 
-def principal_of(claims: Mapping[str, Any], issuer: str) -> Principal:
-    """An answer about a token may have no subject (RFC 7662 section 2.2): then it is the client's own."""
-    client = claims.get("client_id", "")
+def principal_of(claims: dict[str, Any]) -> Principal:
     return Principal(
-        subject=claims.get("sub") or client,
-        issuer=issuer,
-        client_id=client,
+        subject=claims["sub"],
+        issuer=claims["iss"],
+        client_id=claims.get("client_id", ""),
         scopes=scopes_of(claims),
         roles=roles_of(claims),
         claims=MappingProxyType(claims),
         token_id=claims.get("jti", ""),
     )
-
-
-def is_jwt(token: bytes) -> bool:
-    """It begins as every JSON object does in base64url and has a JWS's two dots: opaque tokens may have dots too."""
-    return token.startswith(b"ey") and token.count(b".") == 2

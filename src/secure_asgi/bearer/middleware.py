@@ -178,7 +178,8 @@ class BearerAuthMiddleware(Layer):
         self._max_bytes = checked_size(max_bytes)
         self._judge = Judge(believed, introspection, decryption, self._max_bytes)
         if introspection is not None and isinstance(believed, OneIssuer):
-            introspection.use_issuer(believed.known()[0].issuer, believed.known()[0].source.wait)
+            (only,) = believed.known()
+            introspection.use_keys(only.issuer, only.source, leeway=leeway)
         self._dpop_mode = _checked_mode(dpop, dpop_nonce, replay_store)
         self._nonces = None if dpop_nonce is None else Nonces(dpop_nonce)
         self._proofs: ProofRules | None = None
