@@ -34,7 +34,7 @@ MALFORMED: Final = b""
 def credentials_of(authorization: bytes) -> tuple[Scheme, bytes] | None:
     """The scheme and its token, or ``MALFORMED``; None for another scheme, which is none of our business.
 
-    The scheme's case does not matter, at least one space follows it, then one token68 and nothing else (BRR-1, DPOP-10).
+    The scheme's case does not matter, at least one space follows it, then one token68, nothing else (BRR-1, DPOP-10).
     """
     named = _SCHEME.match(authorization)
     if named is None:
@@ -54,20 +54,13 @@ def bearer_token(credentials: bytes) -> bytes | None:
     return _token_after(6, credentials) if is_bearer(credentials) else None
 
 
-def _token_after(end: int, credentials: bytes) -> bytes:
-    token = credentials[end:].lstrip(b" ")
-    if credentials[end : end + 1] != b" " or token.startswith(b"=") or token.rstrip(b"=").translate(None, _TOKEN68):
-        return MALFORMED
-    return token
-
-
 class Challenges:
     """The refusals of one protected service, with a challenge for each scheme that it takes (BRR-7).
 
     ``realm`` names the service. ``dpop`` are the algorithms of DPoP proofs: with any, DPoP is a scheme beside Bearer,
-    with ``bearer=False`` the only one. ``resource_metadata`` is the URL of the RFC 9728 document. An error stands only in
-    the challenge of the scheme that the client used; one who used a scheme that is not taken is told which are, and of
-    no error (RFC 6750 section 3.1). Raises ``ConfigurationError`` for a wrong option.
+    with ``bearer=False`` the only one. ``resource_metadata`` is the URL of the RFC 9728 document. An error stands only
+    in the challenge of the scheme that the client used; one who used a scheme that is not taken is told which are, and
+    of no error (RFC 6750 section 3.1). Raises ``ConfigurationError`` for a wrong option.
 
     Each answer lets scripts of other origins read the challenge (``Access-Control-Expose-Headers``): that alone gives
     no origin access to anything, and a CORS layer outside that has a list of its own replaces this one.
@@ -198,6 +191,13 @@ def unavailable(wait: float, note: str, reason: str = Reason.KEYS_UNAVAILABLE) -
         headers=((b"retry-after", b"%d" % ceil(min(max(1, wait), LONGEST_WAIT))),),
         note=note,
     )
+
+
+def _token_after(end: int, credentials: bytes) -> bytes:
+    token = credentials[end:].lstrip(b" ")
+    if credentials[end : end + 1] != b" " or token.startswith(b"=") or token.rstrip(b"=").translate(None, _TOKEN68):
+        return MALFORMED
+    return token
 
 
 def _offers(

@@ -33,17 +33,17 @@ Text = str | Mapping[str, str] | None
 class ProtectedResource:
     """The metadata of one protected resource, made once, and the answer to who asks for it (META-3, META-4).
 
-    ``resource`` is its identifier: the https URL (http on loopback only) that clients call it by, from outside, and that
-    tokens name as audience. It comes from here and never from a request's Host (META-5). The other options are the
-    members of RFC 9728 section 2, under their names there; those that are empty, None or False are left out.
-    ``authorization_servers`` are issuers, ``scopes_supported`` the scopes worth asking for. Texts for people may be given
-    by language: ``resource_name={"": "Orders", "de": "Bestellungen"}``. ``signed_metadata`` is a JWT that one has made
-    elsewhere. ``more`` are members that have no option here, as JSON values. ``max_age`` seconds (3600) that an answer may be
-    kept by whoever asked.
+    ``resource`` is its identifier: the https URL (http on loopback only) that clients call it by, from outside, and
+    that tokens name as audience. It comes from here and never from a request's Host (META-5). The other options are
+    the members of RFC 9728 section 2, under their names there; those that are empty, None or False are left out.
+    ``authorization_servers`` are issuers, ``scopes_supported`` the scopes worth asking for. Texts for people may be
+    given by language: ``resource_name={"": "Orders", "de": "Bestellungen"}``. ``signed_metadata`` is a JWT that was
+    made elsewhere. ``more`` are members that have no option here, as JSON values. For ``max_age`` seconds (3600) an
+    answer may be kept by whoever asked; 0 forbids it.
 
-    ``url`` is where the document is for clients, for a challenge's ``resource_metadata``; ``path`` the path of it.
-    Raises ``ConfigurationError`` for a wrong option. It does not compare these members with what is really enforced, nor
-    verify ``signed_metadata``.
+    ``url`` is where clients find the document, for a challenge's ``resource_metadata``; ``path`` its path, decoded.
+    Raises ``ConfigurationError`` for a wrong option. It does not compare these members with what is really enforced,
+    nor verify ``signed_metadata``.
     """
 
     __slots__ = ("_document", "_query", "path", "resource", "url")
