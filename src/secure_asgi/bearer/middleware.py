@@ -183,6 +183,7 @@ class BearerAuthMiddleware(Layer):
         self._dpop_mode = _checked_mode(dpop, dpop_nonce, replay_store)
         self._nonces = None if dpop_nonce is None else Nonces(dpop_nonce)
         self._proofs: ProofRules | None = None
+        self._replay_store = replay_store
         if dpop != "off":
             self._proofs = ProofRules(
                 store=MemoryReplayStore() if replay_store is None else replay_store,
@@ -269,9 +270,10 @@ class BearerAuthMiddleware(Layer):
     async def on_shutdown(self) -> None:
         for issuer in self._judge.issuers.known():
             await issuer.source.close()
-        for part in (self._judge.introspection, self._revocation, self._status_lists, self._proofs):
-            if part is not None:
-                await part.close()
+        for part in (self._judge.introspection, self._revocation, self._status_lists, self._replay_store):
+            close = getattr(part, "close", None)  # a store of the user's own need not have one
+            if close is not None:
+                await close()
 
     def _examine(
         self,
@@ -369,6 +371,8 @@ class BearerAuthMiddleware(Layer):
         self, exchange: Exchange, scope: Scope, scheme: Scheme, token: bytes, binding: Binding | None
     ) -> Proof | None:
         """The client has what the token is bound to; the proof that shows it, if it is bound to a DPoP key."""
+        if binding is not None and binding.key is not None and self._proofs is None:
+            raise TokenError(Reason.TOKEN_BINDING_UNVERIFIED, "bound to a DPoP key, and dpop= is off")
         if binding is not None and binding.certificate is not None:
             peer = exchange.peer_certificate
             check_certificate(binding.certificate, None if peer is None else peer.thumbprint)
@@ -376,9 +380,7 @@ class BearerAuthMiddleware(Layer):
             if scheme == "dpop" or self._dpop_mode == "require":
                 raise TokenError(Reason.TOKEN_BINDING_MISMATCH, "bound to no DPoP key")
             return None
-        if self._proofs is None:
-            raise TokenError(Reason.TOKEN_BINDING_UNVERIFIED, "bound to a DPoP key, and dpop= is off")
-        if scheme != "dpop":
+        if scheme != "dpop" or self._proofs is None:
             raise TokenError(Reason.TOKEN_BINDING_MISMATCH, "bound to a DPoP key, and sent as a bearer token")
         return self._proofs.verify(exchange, scope, token, binding.key)
 
