@@ -15,6 +15,7 @@ from secure_asgi.bearer.challenge import (
     is_bearer,
     unavailable,
 )
+from secure_asgi.bearer.keys import ASYMMETRIC
 from secure_asgi.flow import Layer
 
 from . import asgi
@@ -139,10 +140,10 @@ TOLD = {
         [BEARER + SCOPE + ', scope="orders:read orders:write"'],
     ),
     "scope of a set, by DPoP": (
-        BOTH.insufficient_scope({"c", "a", "b"}, "", "dpop"),
+        BOTH.insufficient_scope(set("hgfedcba"), "", "dpop"),
         403,
         "scope_insufficient",
-        [BEARER, DPOP + SCOPE + ', scope="a b c"'],
+        [BEARER, DPOP + SCOPE + ', scope="a b c d e f g h"'],
     ),
     "one scope": (
         PLAIN.insufficient_scope("orders", ""),
@@ -329,3 +330,8 @@ def test_wrong_options(options, says):
 
 def test_one_algorithm_as_a_text():
     assert challenges_of(Challenges("api", dpop="ES256").missing)[1] == 'DPoP realm="api", algs="ES256"'
+
+
+def test_algorithms_of_a_set_come_in_one_order():
+    challenge = challenges_of(Challenges("api", dpop=frozenset(ASYMMETRIC)).missing)[1]
+    assert challenge == f'DPoP realm="api", algs="{" ".join(sorted(ASYMMETRIC))}"'
