@@ -140,7 +140,7 @@ class ClaimRules:
             raise ConfigurationError(
                 f"issuer= is the iss of your tokens, such as https://id.example.com; got {issuer!r}"
             )
-        names = (audience,) if isinstance(audience, str) else tuple(audience)
+        names = (audience,) if isinstance(audience, str) else tuple(audience or ())
         if not names or not all(isinstance(name, str) and name for name in names):
             raise ConfigurationError(
                 f"audience= is the name your tokens have in aud for this service, or several; got {audience!r}: "

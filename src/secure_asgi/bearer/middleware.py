@@ -426,12 +426,9 @@ class BearerAuthMiddleware(Layer):
 
     def _own_document(self, scope: Scope) -> Reply | None:
         """The metadata, or whether there is something to judge tokens by; None for every other path."""
-        if scope["type"] != "http":
-            return None
-        path = route_path(scope)
-        if self._resource is not None and path == self._resource.path:
+        if self._resource is not None and self._resource.serves(scope):
             return self._resource.reply(scope)
-        if self._readiness is not None and path in self._readiness:
+        if self._readiness is not None and scope["type"] == "http" and route_path(scope) in self._readiness:
             return _readiness(all(issuer.source.is_ready for issuer in self._judge.issuers.known()))
         return None
 
