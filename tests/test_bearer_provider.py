@@ -44,7 +44,8 @@ class Guarded:
         options = {"issuer": provider.issuer, "http": provider.http(), **options}
         self.now = 0.0
         self.layer = BearerAuthMiddleware(whoami, audience=audience(kind), **options)
-        self.layer._now = self.layer._source._now = lambda: self.now
+        (issuer,) = self.layer._judge.issuers.known()
+        self.layer._now = issuer.source._now = lambda: self.now
         self.app = self.watch = Watch(self.layer)
 
     async def ask(self, token):
