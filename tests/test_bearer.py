@@ -313,7 +313,7 @@ def test_a_verified_token_is_remembered_and_never_beyond_its_time():
     made._now = lambda: now[0]
     headers = {"authorization": f"Bearer {TOKENS.token(exp=NOW + 100)}"}
     assert asgi.http(made, headers=headers).status == 200
-    made._rules = None  # nothing can be verified any more
+    made._judge = None  # nothing can be verified any more
     now[0] += 129
     assert asgi.http(made, headers=headers).status == 200
     now[0] += 2

@@ -225,8 +225,8 @@ def test_every_binding_that_is_not_verified_is_refused(confirmation, issued):
     # Signed by hand: the factory leaves out what is None.
     token = TOKENS._keys[-1].sign(TOKENS._header(None), {**TOKENS._claims({}), "cnf": confirmation})
     stack = Stack()
-    assert stack.reason(token, issued) == "token_binding_unverified"
-    assert len(stack.bearer._verified) == 0
+    for _ in range(2):
+        assert stack.reason(token, issued) == "token_binding_unverified"
 
 
 WRONG_HASHES = {

@@ -18,6 +18,11 @@ from . import asgi
 from .issuer import Issuer
 
 
+def source_of(layer):
+    (issuer,) = layer._judge.issuers.known()
+    return issuer.source
+
+
 class World:
     """An issuer on a real socket, a layer that trusts it, and a clock to turn."""
 
@@ -29,7 +34,8 @@ class World:
         self.layer = BearerAuthMiddleware(
             asgi.hello, **{"issuer": issuer.url, "audience": "orders", "fetch_timeout": 0.5, **options}
         )
-        self.layer._now = self.layer._source._now = lambda: self.now
+        self.source = source_of(self.layer)
+        self.layer._now = self.source._now = lambda: self.now
 
     async def status(self, token=None):
         return (await self.ask(token)).status
@@ -40,7 +46,7 @@ class World:
 
     async def settle(self):
         """Until no fetch is under way."""
-        task = self.layer._source._task
+        task = self.source._task
         if task is not None:
             await asyncio.wait((task,))
 
@@ -163,7 +169,7 @@ def test_how_long_keys_are_used(headers, fresh_for):
     async def test(world):
         world.issuer.publish(world.tokens.jwks, **headers)
         assert await world.status() == 200
-        assert world.layer._source._expires_at == fresh_for
+        assert world.source._expires_at == fresh_for
 
     with_issuer(test)
 
@@ -316,7 +322,7 @@ def test_where_a_public_issuer_may_send_us(uri, is_fetched):
             return Document(json.dumps({"issuer": "https://id.example.com", "jwks_uri": uri}).encode(), None)
 
     layer = BearerAuthMiddleware(asgi.hello, issuer="https://id.example.com", audience="orders")
-    layer._source._fetcher = Scripted()
+    source_of(layer)._fetcher = Scripted()
     assert asgi.http(layer, headers={"authorization": f"Bearer {TokenFactory().token()}"}).status == 503
     assert (uri in asked) == is_fetched
 
@@ -365,12 +371,12 @@ def test_another_event_loop_starts_anew():
     headers = {"authorization": f"Bearer {TokenFactory().token()}"}
     for _ in range(2):
         assert asgi.http(layer, headers=headers).status == 503
-        layer._source._retry_at = 0
+        source_of(layer)._retry_at = 0
 
 
 def test_static_keys_never_make_anybody_wait():
     tokens = TokenFactory()
-    source = BearerAuthMiddleware(asgi.hello, issuer=tokens.issuer, audience="orders", jwks=tokens.jwks)._source
+    source = source_of(BearerAuthMiddleware(issuer=tokens.issuer, audience="orders", jwks=tokens.jwks))
     assert asyncio.run(source.wait()) is asyncio.run(source.look_again("x")) is source.current(0)
     assert not source.may_know("x", 0)
     assert source.doubt() is None
@@ -434,7 +440,7 @@ def test_a_client_of_ones_own():
 
     async def test(world):
         async with httpx.AsyncClient() as client:
-            world.layer._source._fetcher = Fetcher(client)
+            world.source._fetcher = Fetcher(client)
             assert await world.status() == 200
             assert not client.is_closed
 

@@ -14,7 +14,16 @@ _HOME = {
     "StdoutSink": "audit",
     "BearerAuthMiddleware": "bearer",
     "Claims": "bearer",
+    "Decryption": "bearer",
+    "FailureLimit": "bearer",
+    "Introspection": "bearer",
+    "Issuer": "bearer",
     "KeySet": "bearer",
+    "MemoryReplayStore": "bearer",
+    "ProtectedResource": "bearer",
+    "RedisReplayStore": "bearer",
+    "Revocations": "bearer",
+    "StatusLists": "bearer",
     "verify_access_token": "bearer",
     "verify_jws": "bearer",
     "Denial": "denial",
@@ -48,6 +57,7 @@ _HOME = {
     "RateLimitMiddleware": "rate_limit",
     "SanitizedErrorMiddleware": "sanitized_errors",
     "problem_handlers": "sanitized_errors",
+    "Secret": "secrets",
     "SecurityHeadersMiddleware": "security_headers",
     "Middleware": "stack",
     "preset": "stack",
@@ -86,7 +96,16 @@ if TYPE_CHECKING:
     from .audit import StdoutSink as StdoutSink
     from .bearer import BearerAuthMiddleware as BearerAuthMiddleware
     from .bearer import Claims as Claims
+    from .bearer import Decryption as Decryption
+    from .bearer import FailureLimit as FailureLimit
+    from .bearer import Introspection as Introspection
+    from .bearer import Issuer as Issuer
     from .bearer import KeySet as KeySet
+    from .bearer import MemoryReplayStore as MemoryReplayStore
+    from .bearer import ProtectedResource as ProtectedResource
+    from .bearer import RedisReplayStore as RedisReplayStore
+    from .bearer import Revocations as Revocations
+    from .bearer import StatusLists as StatusLists
     from .bearer import verify_access_token as verify_access_token
     from .bearer import verify_jws as verify_jws
     from .denial import Denial as Denial
@@ -120,6 +139,7 @@ if TYPE_CHECKING:
     from .rate_limit import RateLimitMiddleware as RateLimitMiddleware
     from .sanitized_errors import SanitizedErrorMiddleware as SanitizedErrorMiddleware
     from .sanitized_errors import problem_handlers as problem_handlers
+    from .secrets import Secret as Secret
     from .security_headers import SecurityHeadersMiddleware as SecurityHeadersMiddleware
     from .stack import Middleware as Middleware
     from .stack import preset as preset

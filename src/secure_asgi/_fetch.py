@@ -6,9 +6,9 @@ Bounded in time as a whole (a dripping server is cut off), in bytes as they arri
 
 import asyncio
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -22,7 +22,14 @@ CONNECT_TIMEOUT = 2.0
 
 
 class FetchError(Exception):
-    """The document could not be had; the message is for the log."""
+    """The document could not be had; the message is for the log.
+
+    ``status`` is that of an answer other than 200, and 0 where there was none, or where it was at fault otherwise.
+    """
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +42,11 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """What is sent along with a POST."""
+    """What is sent along with a POST: ``fields`` go into its head. Body and fields may hold secrets: never shown."""
 
     media_type: str
-    body: bytes
+    body: bytes = field(repr=False)
+    fields: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class Fetcher:
@@ -100,7 +108,7 @@ class Fetcher:
         per_step = (min(CONNECT_TIMEOUT, self._timeout), self._timeout, self._timeout, self._timeout)
         headers = {"accept": ", ".join(types), "accept-encoding": "identity"}
         if posted is not None:
-            headers["content-type"] = posted.media_type
+            headers |= {**posted.fields, "content-type": posted.media_type}
         async with client.stream(
             "GET" if posted is None else "POST",
             url,
@@ -110,7 +118,7 @@ class Fetcher:
             follow_redirects=False,
         ) as answer:
             if answer.status_code != 200:
-                raise FetchError(f"status {answer.status_code}")
+                raise FetchError(f"status {answer.status_code}", answer.status_code)
             media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
             if media_type not in types:
                 raise FetchError(f"content type {media_type[:64]!a}")

@@ -29,6 +29,8 @@ _ACCESS_TOKEN_TYPES = frozenset(("at+jwt", "application/at+jwt"))
 _PLAIN_TYPES = frozenset(("jwt", "application/jwt"))
 _MARKS_OF_OTHERS = ("nonce", "at_hash", "c_hash", "s_hash", "events", "token_introspection")
 """Claims of ID tokens, logout and security event tokens, and signed introspection answers."""
+_OTHER_KINDS = frozenset(("refresh", "refresh_token", "offline", "id", "id_token"))
+"""What introspection answers call a token that is no access token: it may be active all the same."""
 _ABSENT: Any = object()
 
 
@@ -123,7 +125,7 @@ def checked_size(max_bytes: int) -> int:
 class ClaimRules:
     """What is asked of a token, prepared once. Raises ``ConfigurationError`` for a wrong option."""
 
-    __slots__ = ("_audience", "_is_typed", "_issuer", "_max_lifetime", "_required", "leeway")
+    __slots__ = ("_audience", "_is_typed", "_issuer", "_max_lifetime", "_required", "_required_of_answers", "leeway")
 
     def __init__(
         self,
@@ -138,7 +140,7 @@ class ClaimRules:
             raise ConfigurationError(
                 f"issuer= is the iss of your tokens, such as https://id.example.com; got {issuer!r}"
             )
-        names = (audience,) if isinstance(audience, str) else tuple(audience)
+        names = (audience,) if isinstance(audience, str) else tuple(audience or ())
         if not names or not all(isinstance(name, str) and name for name in names):
             raise ConfigurationError(
                 f"audience= is the name your tokens have in aud for this service, or several; got {audience!r}: "
@@ -157,10 +159,8 @@ class ClaimRules:
         self.leeway = leeway
         self._max_lifetime = max_lifetime
         self._is_typed = profile == "rfc9068"
-        self._required = (
-            *(("client_id", "jti", "iat") if self._is_typed else ()),
-            *(("cnf",) if require_bound else ()),
-        )
+        self._required_of_answers = ("cnf",) if require_bound else ()
+        self._required = (*(("client_id", "jti", "iat") if self._is_typed else ()), *self._required_of_answers)
 
     def read(self, token: bytes, keys: KeySet, max_bytes: int, now: float) -> dict[str, Any]:
         """All claims of a token that holds at ``now`` (seconds since 1970). Raises ``TokenError``.
@@ -174,6 +174,25 @@ class ClaimRules:
             raise TokenError(Reason.TOKEN_MALFORMED, f"claims: {error}") from error
         self._check_type(header, claims)
         self._check_parties(claims)
+        _require(claims, self._required)
+        self._check_times(claims, now)
+        return claims
+
+    def read_answer(self, answer: Mapping[str, Any], now: float) -> dict[str, Any]:
+        """The claims of a token that its issuer calls active (RFC 7662 section 2.2), if it holds here at ``now``.
+
+        What the issuer says is checked again: the token may be for somebody else, or no access token (INT-3). An
+        answer without ``iss`` is the issuer's own word; one without ``sub`` is of a client that acts for itself, which
+        then is the subject, as RFC 9068 section 2.2 has it. ``profile`` is of JWTs and asks nothing here. Raises
+        ``TokenError``.
+        """
+        claims = {"iss": self._issuer, **answer}
+        claims.pop("active", None)
+        if "sub" not in claims and "client_id" in claims:
+            claims["sub"] = claims["client_id"]
+        _check_kind(claims)
+        self._check_parties(claims)
+        _require(claims, self._required_of_answers)
         self._check_times(claims, now)
         return claims
 
@@ -211,9 +230,6 @@ class ClaimRules:
         for name in ("jti", "client_id", "scope"):
             if not isinstance(claims.get(name, ""), str):
                 raise _invalid(name)
-        for name in self._required:
-            if claims.get(name, "") == "":
-                raise _missing(name)
 
     def _check_times(self, claims: Mapping[str, Any], now: float) -> None:
         expires = claims.get("exp", _ABSENT)
@@ -230,6 +246,25 @@ class ClaimRules:
                 raise TokenError(Reason.TOKEN_NOT_YET_VALID, name)
         if self._max_lifetime is not None and expires - claims.get("iat", now) > self._max_lifetime:
             raise TokenError(Reason.TOKEN_LIFETIME_EXCEEDED)
+
+
+def _require(claims: Mapping[str, Any], names: Iterable[str]) -> None:
+    for name in names:
+        if claims.get(name, "") == "":
+            raise _missing(name)
+
+
+def _check_kind(answer: Mapping[str, Any]) -> None:
+    """RFC 7662 has one member for it, issuers have others: a refresh token is active too, and opens nothing here."""
+    for name in ("token_type", "token_use", "typ"):
+        kind = answer.get(name, "")
+        if not isinstance(kind, str):
+            raise _invalid(name)
+        if kind.lower() in _OTHER_KINDS:
+            raise TokenError(Reason.TOKEN_TYPE_WRONG, f"{name} {kind.lower()}")
+    if answer.get("token_type", "").lower() == "dpop" and "cnf" not in answer:
+        # RFC 9449 section 6.2 has the key beside it: without it nothing could be compared.
+        raise TokenError(Reason.TOKEN_BINDING_UNVERIFIED, "token_type DPoP without cnf")
 
 
 def _missing(name: str) -> TokenError:

@@ -11,7 +11,7 @@ from uuid import uuid4
 class TokenFactory:
     """An issuer of access tokens for tests: ``jwks`` is what it publishes, ``token()`` what it issues.
 
-    ``algorithm`` is one of RS256, PS256, ES256, ES384, ES512 and Ed25519. ``clock`` gives seconds since 1970. Claims
+    ``algorithm`` is one of RS, PS and ES 256 to 512, Ed25519 and Ed448. ``clock`` gives seconds since 1970. Claims
     are overridden by name, and left out with None: ``token(scope="orders:read", aud="billing", jti=None)``.
     """
 
@@ -54,6 +54,32 @@ class TokenFactory:
         """Signed with another key under the name of the one in use."""
         return _Key(self._algorithm).sign({**self._header(None), "kid": self._keys[-1].kid}, self._claims(claims))
 
+    def encrypted(
+        self,
+        token: str,
+        jwk: Mapping[str, Any],
+        *,
+        header: Mapping[str, Any] | None = None,
+        content_algorithm: str = "A256GCM",
+    ) -> str:
+        """The token inside a JWE to the public half of ``jwk``; needs joserfc, the ``jwe`` extra.
+
+        The key's ``alg`` is used, or RSA-OAEP-256 or ECDH-ES, by its type. ``header`` parameters are added, or left
+        out with None.
+        """
+        from joserfc import jwe
+        from joserfc.jwk import import_key
+
+        defaults = {
+            "alg": jwk.get("alg", "RSA-OAEP-256" if jwk["kty"] == "RSA" else "ECDH-ES"),
+            "enc": content_algorithm,
+            "cty": "JWT",
+            "kid": jwk.get("kid"),
+        }
+        protected = {name: value for name, value in {**defaults, **(header or {})}.items() if value is not None}
+        registry = jwe.JWERegistry(algorithms=[protected["alg"], protected["enc"], "DEF"], strict_check_header=False)
+        return jwe.encrypt_compact(protected, token, import_key(dict(jwk)), registry=registry)
+
     def _header(self, more: Mapping[str, Any] | None) -> dict[str, Any]:
         return {"typ": "at+jwt", **(more or {})}
 
@@ -78,7 +104,7 @@ class _Key:
 
         self.kid = uuid4().hex[:8]
         self._algorithm = algorithm
-        self._signer = get_algorithm_by_name("EdDSA" if algorithm == "Ed25519" else algorithm)
+        self._signer = get_algorithm_by_name("EdDSA" if algorithm.startswith("Ed") else algorithm)
         self._private = _generate(algorithm)
         public = self._signer.to_jwk(self._private.public_key(), as_dict=True)
         public.pop("key_ops", None)
@@ -90,13 +116,15 @@ class _Key:
 
 
 def _generate(algorithm: str) -> Any:
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+    from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
     curves = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
     if algorithm in curves:
         return ec.generate_private_key(curves[algorithm])
     if algorithm == "Ed25519":
         return ed25519.Ed25519PrivateKey.generate()
+    if algorithm == "Ed448":
+        return ed448.Ed448PrivateKey.generate()
     return rsa.generate_private_key(65537, 2048)
 
 

@@ -1,0 +1,67 @@
+"""``FailureLimit``: who guesses tokens is stopped before the next guess costs a signature."""
+
+from math import ceil
+
+from .._cache import TwoGenerations
+from ..denial import Denial, Reason
+from ..errors import ConfigurationError
+
+MAX_CLIENTS = 20_000
+
+
+class FailureLimit:
+    """At most ``count`` refused tokens of one client in ``per`` seconds; until these are over, none is looked at.
+
+    A client is an address (an IPv6 one by its /64), as ``exchange.client`` knows it: behind a proxy that needs
+    ``TrustedProxyMiddleware``, else all clients are one. A token that is remembered passes all the same, and a request
+    without a token is no failure. A client without an address (a Unix socket) is not counted. ``MAX_CLIENTS`` are
+    remembered; who has more addresses than that is counted anew. Each process counts for itself.
+    """
+
+    __slots__ = ("_clients", "_count", "_per")
+
+    def __init__(self, count: int, *, per: float) -> None:
+        if type(count) is not int or count < 1:
+            raise ConfigurationError(f"FailureLimit() takes a whole number of failures from 1 on, got {count!r}")
+        if type(per) not in (int, float) or not 0 < per < float("inf"):
+            raise ConfigurationError(f"per= is a positive number of seconds, got {per!r}")
+        self._count = count
+        self._per = per
+        self._clients: TwoGenerations[str, tuple[int, float]] = TwoGenerations(MAX_CLIENTS)
+
+    def wait(self, client: str | None, now: float) -> float:
+        """Seconds until the client's next token is looked at; 0 if that is at once. ``now`` on a monotonic clock."""
+        failures = None if client is None else self._clients.get(_network(client))
+        if failures is None or failures[0] < self._count:
+            return 0.0
+        return max(0.0, failures[1] - now)
+
+    def failed(self, client: str | None, now: float) -> None:
+        if client is None:
+            return
+        network = _network(client)
+        failures = self._clients.get(network)
+        count, until = (0, now + self._per) if failures is None or failures[1] <= now else failures
+        self._clients.put(network, (count + 1, until))
+
+
+def too_many_failures(wait: float) -> Denial:
+    """429, and nothing about the token that came with it: it was not looked at. ``wait`` in seconds."""
+    return Denial(
+        Reason.FAILURES_EXCEEDED,
+        429,
+        "Too many access tokens that were not valid. Try again later.",
+        headers=((b"retry-after", b"%d" % max(1, ceil(wait))),),
+    )
+
+
+def _network(client: str) -> str:
+    """The address, or the /64 that one IPv6 subscriber has whole."""
+    if ":" not in client:
+        return client
+    from ipaddress import IPv6Address
+
+    try:
+        return str(int(IPv6Address(client.partition("%")[0])) >> 64)
+    except ValueError:
+        return client
