@@ -45,7 +45,8 @@ class Guarded:
         self.now = 0.0
         self.layer = BearerAuthMiddleware(whoami, audience=audience(kind), **options)
         (issuer,) = self.layer._judge.issuers.known()
-        self.layer._now = issuer.source._now = lambda: self.now
+        self.source = issuer.source
+        self.layer._now = self.source._now = lambda: self.now
         self.app = self.watch = Watch(self.layer)
 
     async def ask(self, token):
@@ -105,7 +106,7 @@ def test_another_name_for_the_same_provider_is_another_issuer(provider):
     """META-2."""
     guarded = Guarded(provider, issuer=f"{provider.issuer}/")
     assert asyncio.run(guarded.status(provider.token())) == 503
-    assert "metadata of another issuer" in guarded.layer._source._failure
+    assert "metadata of another issuer" in guarded.source._failure
 
 
 # --- other keys, and none ------------------------------------------------------------------------------------------
