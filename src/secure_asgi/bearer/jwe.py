@@ -142,13 +142,13 @@ class Decryption:
 
     def _check_segments(self, header: dict[str, Any], key: "_PrivateKey", segments: list[bytes]) -> None:
         try:
-            encrypted_key, iv, ciphertext, tag = map(decode_base64url, segments[1:])
+            encrypted_key, iv, _, tag = map(decode_base64url, segments[1:])
         except ValueError as error:
             raise TokenError(Reason.TOKEN_MALFORMED, str(error)) from error
         algorithm, sizes = header["alg"], _CONTENT[header["enc"]]
         lengths = (len(encrypted_key), len(iv), len(tag))
         # A tag that is a few octets short would be guessed: only the whole one counts (RFC 7518 section 5).
-        if lengths != (_encrypted_key_bytes(algorithm, key, sizes), sizes.iv, sizes.tag) or not ciphertext:
+        if lengths != (_encrypted_key_bytes(algorithm, key, sizes), sizes.iv, sizes.tag):
             raise TokenError(Reason.TOKEN_UNDECIPHERABLE)
         if key.curve:
             _check_agreement(header, key)
