@@ -326,7 +326,7 @@ def test_size_is_looked_at_first(monkeypatch):
     def never(*_):
         raise AssertionError("looked at")
 
-    monkeypatch.setattr("secure_asgi.bearer.dpop.decode_base64url", never)
+    monkeypatch.setattr("secure_asgi.bearer.dpop.read_header", never)
     assert note("A" * 8193) == "8193 bytes"
 
 

@@ -20,8 +20,8 @@ from .._cache import TwoGenerations
 from ..denial import Reason
 from ..errors import ConfigurationError, TokenError
 from ..exchange import Exchange
-from .encoding import decode_base64url, parse_object
-from .jws import MAX_HEADER_BYTES, verify
+from .encoding import parse_object
+from .jws import read_header, verify
 from .keys import ASYMMETRIC, SYMMETRIC, KeySet, named_algorithms
 from .nonces import Nonces
 from .replay import ReplayStore
@@ -148,10 +148,7 @@ class ProofRules:
     def _prepare(self, segment: bytes, bound_to: str) -> tuple[KeySet, str]:
         """The key in a header, as a set of one, and its thumbprint."""
         try:
-            text = decode_base64url(segment)
-            if len(text) > MAX_HEADER_BYTES:
-                raise ValueError("too long")
-            header = parse_object(text)
+            header = read_header(segment)
         except ValueError as error:
             raise _invalid(f"header: {error}") from error
         algorithm: Any = header.get("alg")

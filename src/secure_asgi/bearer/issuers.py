@@ -78,7 +78,7 @@ class Issuer:
         return f"Issuer({self.issuer!r})"
 
 
-Resolver = Callable[[str], "Issuer | None | Awaitable[Issuer | None]"]
+Resolver = Callable[[str], "Issuer | Awaitable[Issuer | None] | None"]
 
 
 class OneIssuer:

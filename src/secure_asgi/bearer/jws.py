@@ -77,12 +77,17 @@ def verify(token: bytes, keys: KeySet, max_bytes: int) -> tuple[dict[str, Any], 
     return header, payload
 
 
+def read_header(segment: bytes) -> dict[str, Any]:
+    """The JOSE header in a first segment, of a JWE too. Raises ``ValueError``."""
+    if len(segment) > MAX_HEADER_TEXT:
+        raise ValueError("too long")
+    return parse_header(decode_base64url(segment))
+
+
 def _resolve(segment: bytes, keys: KeySet) -> tuple[dict[str, Any], Key]:
     """The header, and the key it names."""
     try:
-        if len(segment) > MAX_HEADER_TEXT:
-            raise ValueError("too long")
-        header = parse_header(decode_base64url(segment))
+        header = read_header(segment)
     except ValueError as error:
         raise TokenError(Reason.TOKEN_MALFORMED, f"header: {error}") from error
     algorithm, kid = header.get("alg"), header.get("kid")
