@@ -7,11 +7,15 @@ import time
 import pytest
 import redis.asyncio
 
-from secure_asgi import ConfigurationError
+from secure_asgi import ConfigurationError, TokenError
 from secure_asgi.bearer import replay
+from secure_asgi.bearer.dpop import ProofRules
 from secure_asgi.bearer.replay import MemoryReplayStore, RedisReplayStore
 from secure_asgi.bearer.unavailable import UnavailableError
+from secure_asgi.exchange import Exchange
+from secure_asgi.testing.dpop import DPoPKey
 
+from . import asgi
 from .redis_server import running_redis
 
 # --- in memory -----------------------------------------------------------------------------------------------------
@@ -184,6 +188,21 @@ def test_a_key_is_new_once_for_all_workers(server):
         assert await one.add("all:1", 60) is False
         assert await other.add("all:1", 60) is False
         assert await other.add("all:2", 60) is True
+
+    with_stores(server, run, number=2)
+
+
+def test_a_proof_is_not_used_again_at_another_worker(server):
+    """The attack that a store in memory does not stop."""
+    key = DPoPKey()
+    scope = asgi.http_scope("/orders", headers={"dpop": key.proof("GET", "https://api.example.com/orders", "token")})
+
+    async def run(*stores):
+        first, second = (ProofRules(store=store) for store in stores)
+        await first.remember(first.verify(Exchange(scope), scope, b"token", key.thumbprint))
+        with pytest.raises(TokenError) as refused:
+            await second.remember(second.verify(Exchange(scope), scope, b"token", key.thumbprint))
+        assert refused.value.reason == "dpop_proof_replayed"
 
     with_stores(server, run, number=2)
 
