@@ -667,6 +667,7 @@ def test_stores(later):
     with pytest.raises(UnavailableError) as down:
         remember(Store(FULL, later))
     assert down.value is FULL
+    assert down.value.__cause__ is None
     with pytest.raises(UnavailableError) as down:
         remember(Store(OSError("redis://user:password@host"), later))
     assert down.value.reason == "replay_store_unavailable"

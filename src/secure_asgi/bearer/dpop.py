@@ -122,6 +122,8 @@ class ProofRules:
         """
         try:
             is_new = self._store.add(proof.replay_key, proof.seconds)
+        except UnavailableError:
+            raise
         except Exception as error:
             raise _unavailable(error) from error
         if isinstance(is_new, Awaitable):
@@ -316,6 +318,8 @@ def _replay_key(thumbprint: str, target: str, jti: str) -> str:
 async def _wait_for(answer: Awaitable[bool]) -> None:
     try:
         is_new = await answer
+    except UnavailableError:
+        raise
     except Exception as error:
         raise _unavailable(error) from error
     _require_new(is_new)
@@ -328,8 +332,6 @@ def _require_new(is_new: bool) -> None:
 
 def _unavailable(error: Exception) -> UnavailableError:
     """A store of the user's own may raise anything; none of it may let a proof pass."""
-    if isinstance(error, UnavailableError):
-        return error
     return UnavailableError(Reason.REPLAY_STORE_UNAVAILABLE, type(error).__name__)
 
 
