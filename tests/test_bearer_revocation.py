@@ -1,6 +1,7 @@
 """Revoked tokens: in memory, and in a real Redis that two workers share, and that dies and comes back."""
 
 import asyncio
+import json
 import time
 
 import pytest
@@ -300,7 +301,7 @@ def test_a_redis_that_was_empty_for_a_moment_between_two_questions(redis):
             assert verdict(one, jti="t2") == "token_revoked"
             await three._refresh()
             assert verdict(three) == "token_revoked"
-            await three._link.ask("ZADD", "{secure_asgi:revoked}:log", 1, '["jti", "%s", "t2"]' % ISSUER)
+            await three._link.ask("ZADD", "{secure_asgi:revoked}:log", 1, json.dumps(["jti", ISSUER, "t2"]))
             one._tokens.clear()
             one._ends.clear()
             one._server = "another/" + one._server.partition("/")[2]  # a replica has taken over

@@ -51,8 +51,8 @@ end
 return answer
 """
 )
-"""ARGV: read after this number, at most so many. Answers which server and list it is, its last number, that of the last entry
-given here, then entries and their values by turns."""
+"""ARGV: read after this number, at most so many. Answers which server and list it is, its last number, that of the last
+entry given here, then entries and their values by turns."""
 
 ADD = (
     _BEGIN
