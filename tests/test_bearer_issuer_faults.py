@@ -22,7 +22,7 @@ from secure_asgi.testing.certificates import CertificateAuthority
 
 from . import asgi
 from .issuer import Issuer
-from .test_bearer_keys import JSON, World, drips, floods, hangs, with_issuer
+from .test_bearer_keys import JSON, World, drips, floods, hangs, source_of, with_issuer
 
 METADATA = "/.well-known/openid-configuration"
 MAX_LAG = 0.05
@@ -235,7 +235,7 @@ def test_who_goes_away_while_the_others_go_on_holds_up_nobody():
     """Those who wait are let go a few at a time: one that is cancelled between is passed over."""
 
     async def test(world):
-        source = world.layer._source
+        source = world.source
         held = world.issuer.answers["/jwks"] = Held(*world.issuer.answers["/jwks"])
         waiting = [asyncio.ensure_future(source.wait()) for _ in range(100)]
         await held.is_asked.wait()
@@ -293,7 +293,7 @@ def test_rotation_with_an_overlap():
         world.now = 600
         statuses = {await world.status(old), await world.status(new)}
         assert statuses == {200, 401}
-        assert set(world.layer._source.current(world.now)._all_kids) == {kept}
+        assert set(world.source.current(world.now)._all_kids) == {kept}
 
     with_issuer(test)
 
@@ -339,7 +339,7 @@ def test_an_issuer_that_publishes_nothing_usable_is_one_that_fails():
         world.issuer.publish({"keys": [{"kty": "RSA", "kid": "x"}]})
         world.now = 700
         assert await world.status(world.tokens.token(n=1)) == 200
-        assert world.layer._source.is_ready
+        assert world.source.is_ready
 
     with_issuer(test)
 
@@ -368,7 +368,7 @@ def test_one_bad_key_does_not_take_the_good_ones_with_it(bad):
     async def test(world):
         world.issuer.publish({"keys": [bad, *world.tokens.jwks["keys"], bad]})
         assert await world.status() == 200
-        assert world.layer._source.current(0).dropped
+        assert world.source.current(0).dropped
 
     with_issuer(test)
 
@@ -443,7 +443,7 @@ def test_where_metadata_may_send_us(host, is_asked, monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     layer = BearerAuthMiddleware(asgi.hello, issuer="https://id.example.com", audience="orders")
-    layer._source._fetcher = Scripted()
+    source_of(layer)._fetcher = Scripted()
     assert asgi.http(layer, headers={"authorization": f"Bearer {TokenFactory().token()}"}).status == 503
     assert (uri in asked) == is_asked
 
@@ -481,7 +481,7 @@ def test_a_private_authority(is_trusted, expected, tmp_path):
 
 def test_ready_is_who_can_judge_a_token_at_once():
     async def test(world):
-        source = world.layer._source
+        source = world.source
         ready = []
         for world.now in (0, 1, 599, 600):
             ready.append(source.is_ready)
@@ -494,7 +494,7 @@ def test_ready_is_who_can_judge_a_token_at_once():
 
 def test_stale_keys_are_ready_as_long_as_they_are_used():
     async def test(world):
-        source = world.layer._source
+        source = world.source
         assert await world.status() == 200
         world.issuer.answers.clear()
         for world.now, expected in ((600, True), (4199, True), (4200, False)):
@@ -509,7 +509,7 @@ def test_a_worker_without_requests_becomes_ready():
     """A probe would else wait for keys, and the keys for a request that only who is ready is sent."""
 
     async def test(world):
-        source = world.layer._source
+        source = world.source
         for world.now, fetches in ((0, 1), (479, 1), (480, 2), (900, 2), (2000, 3)):
             source.keep_fresh()
             await world.settle()
@@ -526,7 +526,7 @@ def test_a_worker_without_requests_becomes_ready():
 
 def test_given_keys_are_ready():
     tokens = TokenFactory()
-    source = BearerAuthMiddleware(asgi.hello, issuer=tokens.issuer, audience="orders", jwks=tokens.jwks)._source
+    source = source_of(BearerAuthMiddleware(issuer=tokens.issuer, audience="orders", jwks=tokens.jwks))
     source.keep_fresh()
     assert source.is_ready
 

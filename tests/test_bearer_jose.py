@@ -171,7 +171,9 @@ def test_what_is_encrypted_here_is_opened_by_jose(jose):
 
 
 def test_thumbprints(jose):
-    """RFC 7638."""
+    """RFC 7638: those that proofs of possession are compared by, too."""
+    thumbprint_of = pytest.importorskip("secure_asgi.bearer.dpop").thumbprint_of
     keys = [public(key) for key in (*SIGNING.values(), *RECIPIENTS.values()) if key["kty"] != "oct"]
     asked = values(jose([{"operation": "thumbprint", "jwk": key} for key in keys]))
     assert asked == [jwk.import_key(key).thumbprint() for key in keys]
+    assert asked == [thumbprint_of(key) for key in keys]

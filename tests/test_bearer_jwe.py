@@ -296,16 +296,19 @@ BAD_EPK = {
     "none": None,
     "text": "P-256",
     "empty": {},
-    "with its private half": {**EPK, "d": base64url(b"\1" * 32)},
+    "with its private half": jwk.ECKey.import_key(EPHEMERAL).as_dict(private=True),
     "another curve": {**EPK, "crv": "P-384"},
     "another kind": {**EPK, "kty": "OKP"},
-    "off the curve": {**EPK, "y": base64url(bytes(31) + b"\1")},
-    "the point at infinity": {**EPK, "x": base64url(bytes(32)), "y": base64url(bytes(32))},
     "no y": {name: value for name, value in EPK.items() if name != "y"},
     "x a number": {**EPK, "x": 7},
     "x not ASCII": {**EPK, "x": "é"},
     "x not base64url": {**EPK, "x": EPK["x"][:-1] + "="},
     "x longer than the curve's": {**EPK, "x": base64url(b"\0" + base64.urlsafe_b64decode(EPK["x"] + "="))},
+    "x without its end": {**EPK, "x": EPK["x"][:-2]},
+}
+NO_POINTS = {
+    "off the curve": {**EPK, "y": base64url(bytes(31) + b"\1")},
+    "the point at infinity": {**EPK, "x": base64url(bytes(32)), "y": base64url(bytes(32))},
 }
 
 
@@ -314,15 +317,36 @@ def test_a_token_made_by_hand_is_opened():
     assert opened(seal(HEADER, SHARED), EC) == TOKEN
 
 
+def refused_before_the_key_is_used(token, key):
+    decryption = Decryption(key)
+    decryption._decrypt = lambda *_, **__: pytest.fail("the key was used")
+    with pytest.raises(TokenError) as refused:
+        decryption.open(token.encode(), SIZE)
+    return str(refused.value) == "token_undecipherable"
+
+
 @pytest.mark.parametrize("epk", BAD_EPK.values(), ids=BAD_EPK)
 def test_ephemeral_keys_that_are_none(epk):
     """ENC-4: each sealed as whoever takes the key all the same would open it."""
-    assert str(refusal(seal({**HEADER, "epk": epk}, SHARED), EC)) == "token_undecipherable"
+    assert refused_before_the_key_is_used(seal({**HEADER, "epk": epk}, SHARED), EC)
 
 
 @pytest.mark.parametrize("more", [{"apu": 7}, {"apv": "é"}, {"apu": "A"}, {"apv": "QR"}, {"apu": None}])
 def test_what_the_parties_say_of_themselves_is_base64url(more):
-    assert str(refusal(seal({**HEADER, **more}, SHARED), EC)) == "token_undecipherable"
+    assert refused_before_the_key_is_used(seal({**HEADER, **more}, SHARED), EC)
+
+
+@pytest.mark.parametrize("segment", [1, 2, 4], ids=["encrypted key", "IV", "tag"])
+@pytest.mark.parametrize("key", [RSA, EC], ids=["RSA", "EC"])
+def test_junk_of_the_wrong_length_costs_no_private_key(key, segment):
+    """ENC-2."""
+    assert refused_before_the_key_is_used(changed(encrypted(key), segment, lambda octets: octets + b"\0"), key)
+
+
+@pytest.mark.parametrize("epk", NO_POINTS.values(), ids=NO_POINTS)
+def test_points_that_are_not_on_the_curve(epk):
+    """ENC-4."""
+    assert str(refusal(seal({**HEADER, "epk": epk}, SHARED), EC)) == "token_undecipherable"
 
 
 @pytest.mark.parametrize("point", LOW_ORDER.values(), ids=LOW_ORDER)
@@ -430,6 +454,10 @@ WRONG_KEYS = {
     "too large": (LARGE, "has 4104 bits"),
     "not base64url": (without(EC, d=EC["d"] + "="), "cannot be loaded"),
     "a coordinate short": (without(EC, x=EC["x"][:-2]), "cannot be loaded"),
+    "a coordinate longer": (
+        without(EC, y=base64url(b"\0" + base64.urlsafe_b64decode(EC["y"] + "="))),
+        "cannot be loaded",
+    ),
     "a member a number": (without(RSA, p=7), "cannot be loaded"),
     "EC halves that do not fit": (without(EC, d=private(jwk.ECKey, "P-256")["d"]), "cannot be loaded"),
     "OKP halves that do not fit": (without(OKP, d=private(jwk.OKPKey, "X25519")["d"]), "cannot be loaded"),

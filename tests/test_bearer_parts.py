@@ -6,7 +6,7 @@ import json
 import pytest
 
 from secure_asgi import BearerAuthMiddleware, ConfigurationError, exchange_of
-from secure_asgi.bearer import Decryption, Introspection, ProtectedResource, Revocations
+from secure_asgi.bearer import ProtectedResource, Revocations
 from secure_asgi.bearer.unavailable import UnavailableError
 from secure_asgi.denial import Reason
 from secure_asgi.secrets import Secret

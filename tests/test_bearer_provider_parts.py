@@ -12,8 +12,10 @@ from secure_asgi import TokenError, verify_access_token
 from secure_asgi.bearer.dpop import ProofRules
 from secure_asgi.bearer.introspection import Introspection
 from secure_asgi.bearer.jwe import Decryption
+from secure_asgi.bearer.keys import ASYMMETRIC
 from secure_asgi.bearer.replay import MemoryReplayStore
 from secure_asgi.bearer.revocation import Revocations
+from secure_asgi.bearer.source import StaticKeys
 from secure_asgi.bearer.unavailable import UnavailableError
 from secure_asgi.exchange import Exchange
 from secure_asgi.secrets import Secret
@@ -45,6 +47,14 @@ def introspection(provider, client="api", **options):
     return Introspection(f"{provider.issuer}/token/introspection", client_id=client, **options)
 
 
+def signed_introspection(provider):
+    """INT-6: answers hold by the keys that the provider publishes now."""
+    jwks = httpx.get(f"{provider.issuer}/jwks", verify=provider.tls(), trust_env=False).json()
+    asked = introspection(provider, "api-signed", signed=True)
+    asked.use_keys(provider.issuer, StaticKeys(jwks, ASYMMETRIC))
+    return asked
+
+
 async def ask_all(asked, *tokens):
     """What each of them is; an error as it was raised."""
     await asked.open()
@@ -73,7 +83,7 @@ WAYS = {
         provider, "api-jwt", private_key=dict(provider.assertion_key.private)
     ),
     "its certificate": lambda provider: introspection(provider, "api-mtls", http=provider.http(provider.api)),
-    "its secret, and a signed answer": lambda provider: introspection(provider, "api-signed", signed=True),
+    "its secret, and a signed answer": lambda provider: signed_introspection(provider),
 }
 
 

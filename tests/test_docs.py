@@ -106,7 +106,7 @@ def test_example_answers(example, tmp_path):
     )
 
 
-ANSWERS = {"minimal": "401 None", "mutual_tls": "403 None", "behind_nginx": "403 None"}
+ANSWERS = {"minimal": "401 None", "resource_server": "401 None", "mutual_tls": "403 None", "behind_nginx": "403 None"}
 
 
 def test_the_mutual_tls_example_lets_its_client_in(tmp_path, monkeypatch):

@@ -78,7 +78,7 @@ class Issuer:
         return f"Issuer({self.issuer!r})"
 
 
-Resolver = Callable[[str], "Issuer | None | Awaitable[Issuer | None]"]
+Resolver = Callable[[str], "Issuer | Awaitable[Issuer | None] | None"]
 
 
 class OneIssuer:
@@ -151,7 +151,9 @@ class ResolvedIssuers:
             # It is the user's code, most often a database that is down: nothing is known of the token.
             raise UnavailableError(Reason.KEYS_UNAVAILABLE, f"issuers= failed: {type(error).__name__}") from error
         if issuer is not None and (not isinstance(issuer, Issuer) or issuer.issuer != name):
-            raise UnavailableError(Reason.KEYS_UNAVAILABLE, "issuers= has named something else than the issuer asked for")
+            raise UnavailableError(
+                Reason.KEYS_UNAVAILABLE, "issuers= has named something else than the issuer asked for"
+            )
         self._resolved.put(name, (issuer, now + (UNKNOWN_SECONDS if issuer is None else RESOLVED_SECONDS)))
         return _existing(issuer)
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ..denial import Reason
 from ..errors import ConfigurationError, TokenError
 from .encoding import decode_base64url, parse_object
-from .jws import MAX_HEADER_BYTES, MAX_KID_BYTES, MAX_TOKEN_BYTES
+from .jws import MAX_HEADER_TEXT, MAX_KID_BYTES, MAX_TOKEN_BYTES, read_header
 from .keys import MAX_KEYS, shown
 
 KEY_ALGORITHMS = ("RSA-OAEP-256", "ECDH-ES", "ECDH-ES+A256KW")
@@ -96,7 +96,7 @@ class Decryption:
         jwe = _load_joserfc().jwe
         # Real issuers repeat iss and aud in the header, which a strict registry refuses as unknown.
         self._registry = jwe.JWERegistry(algorithms=[*self._algorithms, *self._contents], strict_check_header=False)
-        self._registry.max_protected_header_length = MAX_HEADER_BYTES * 4 // 3 + 1
+        self._registry.max_protected_header_length = MAX_HEADER_TEXT
         self._decrypt = jwe.decrypt_compact
 
     def open(self, token: bytes, max_bytes: int = MAX_TOKEN_BYTES) -> bytes:
@@ -142,13 +142,13 @@ class Decryption:
 
     def _check_segments(self, header: dict[str, Any], key: "_PrivateKey", segments: list[bytes]) -> None:
         try:
-            encrypted_key, iv, ciphertext, tag = map(decode_base64url, segments[1:])
+            encrypted_key, iv, _, tag = map(decode_base64url, segments[1:])
         except ValueError as error:
             raise TokenError(Reason.TOKEN_MALFORMED, str(error)) from error
         algorithm, sizes = header["alg"], _CONTENT[header["enc"]]
         lengths = (len(encrypted_key), len(iv), len(tag))
         # A tag that is a few octets short would be guessed: only the whole one counts (RFC 7518 section 5).
-        if lengths != (_encrypted_key_bytes(algorithm, key, sizes), sizes.iv, sizes.tag) or not ciphertext:
+        if lengths != (_encrypted_key_bytes(algorithm, key, sizes), sizes.iv, sizes.tag):
             raise TokenError(Reason.TOKEN_UNDECIPHERABLE)
         if key.curve:
             _check_agreement(header, key)
@@ -181,10 +181,7 @@ class _PrivateKey:
 def _read_header(segment: bytes) -> dict[str, Any]:
     """The header, with all in it that does not hang on the key judged."""
     try:
-        text = decode_base64url(segment)
-        if len(text) > MAX_HEADER_BYTES:
-            raise ValueError("header too long")
-        header = parse_object(text)
+        header = read_header(segment)
     except ValueError as error:
         raise TokenError(Reason.TOKEN_MALFORMED, f"header: {error}") from error
     if "crit" in header:

@@ -1,6 +1,7 @@
 """One compact JWS against prepared keys (RFC 7515 sections 3.1 and 5.2, RFC 8725 section 3).
 
-The order is cheapest first, and nothing is decoded of a token over the size limit. ``alg`` comes from the caller's
+The order is cheapest first: nothing is decoded of a token over the size limit, and no payload before its signature
+holds, so that junk costs little more than the signature it fails. ``alg`` comes from the caller's
 list and must be the key's own; ``jwk``, ``jku``, ``x5u`` and ``x5c`` in a header are not looked at, so a token never
 brings its own key. No critical header extension is understood, so every ``crit`` is refused.
 """
@@ -10,13 +11,16 @@ from typing import Any
 
 from ..denial import Reason
 from ..errors import TokenError
-from .encoding import decode_base64url, parse_object
-from .keys import Key, KeySet, named_algorithms
+from .encoding import decode_base64url, is_base64url, parse_header
+from .keys import MAX_RSA_BITS, Key, KeySet, named_algorithms
 
 MAX_TOKEN_BYTES = 16 * 1024
 """The most any token may have; access tokens are held to half of it unless told otherwise."""
-MAX_HEADER_BYTES = 4 * 1024
+MAX_HEADER_TEXT = 4 * 1024 * 4 // 3
+"""Characters: those of 4 KiB."""
 MAX_KID_BYTES = 256
+MAX_SIGNATURE_TEXT = -(-MAX_RSA_BITS // 6)
+"""Characters: no key makes a longer one."""
 
 
 def verify_jws(
@@ -56,24 +60,34 @@ def verify(token: bytes, keys: KeySet, max_bytes: int) -> tuple[dict[str, Any], 
     known = keys.memo.get(head)
     header, key = known or _resolve(head, keys)
     try:
-        signature = decode_base64url(tail)
-        payload = decode_base64url(body)
+        signature = decode_base64url(tail) if len(tail) <= MAX_SIGNATURE_TEXT else b""
     except ValueError as error:
         raise TokenError(Reason.TOKEN_MALFORMED, str(error)) from error
     if not key.verify(token[: -len(tail) - 1], key.material, signature):
+        # The audit says of a text that nobody can have meant as a token what it is, without decoding it.
+        if not (is_base64url(body) and is_base64url(tail)):
+            raise TokenError(Reason.TOKEN_MALFORMED, "not canonical base64url")
         raise TokenError(Reason.TOKEN_SIGNATURE_INVALID)
+    try:
+        payload = decode_base64url(body)
+    except ValueError as error:
+        raise TokenError(Reason.TOKEN_MALFORMED, str(error)) from error
     if known is None:
         keys.remember(head, header, key)  # after the signature: junk cannot push the genuine ones out
     return header, payload
 
 
+def read_header(segment: bytes) -> dict[str, Any]:
+    """The JOSE header in a first segment, of a JWE too. Raises ``ValueError``."""
+    if len(segment) > MAX_HEADER_TEXT:
+        raise ValueError("too long")
+    return parse_header(decode_base64url(segment))
+
+
 def _resolve(segment: bytes, keys: KeySet) -> tuple[dict[str, Any], Key]:
     """The header, and the key it names."""
     try:
-        text = decode_base64url(segment)
-        if len(text) > MAX_HEADER_BYTES:
-            raise ValueError("header too long")
-        header = parse_object(text)
+        header = read_header(segment)
     except ValueError as error:
         raise TokenError(Reason.TOKEN_MALFORMED, f"header: {error}") from error
     algorithm, kid = header.get("alg"), header.get("kid")

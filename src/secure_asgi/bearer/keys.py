@@ -1,7 +1,7 @@
 """Prepared keys: each member of a JWK Set once, strictly, so that a token costs a look-up and a signature.
 
-RFC 7517 (JWK), RFC 7518 section 6, RFC 8037 and RFC 9864 (Ed25519, Ed448). PyJWT builds the key objects and verifies;
-what a key may be used for is decided here. A member that cannot be used is left out and named in ``dropped``: one bad
+RFC 7517 (JWK), RFC 7518 section 6, RFC 8037 and RFC 9864 (Ed25519, Ed448). PyJWT builds the key objects and
+verifies, but for ECDSA, which is faster here; what a key may be used for is decided here. A member that cannot be used is left out and named in ``dropped``: one bad
 key never takes the good ones with it.
 """
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from ..denial import Reason
 from ..errors import ConfigurationError, TokenError
+from .ecdsa import ecdsa_verifier
 from .encoding import decode_base64url
 
 RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
@@ -209,7 +210,10 @@ def _build(member: dict[str, Any], names: list[str]) -> list[Key]:
             algorithm = jwt.get_algorithm_by_name(_pyjwt_name(name))
             algorithm.prepare_key(material)  # refuses a public key as an HMAC secret, whatever form it has
             if not algorithm.check_key_length(material):
-                keys.append(Key(member.get("kid"), name, algorithm.verify, material))
+                verify = (
+                    ecdsa_verifier(public["crv"], algorithm.hash_alg()) if member["kty"] == "EC" else algorithm.verify
+                )
+                keys.append(Key(member.get("kid"), name, verify, material))
     except Exception as error:
         # PyJWT, cryptography and the dictionary each raise kinds of their own, and a bad member is only left out.
         raise _UnusableError(f"cannot be loaded: {type(error).__name__}") from error

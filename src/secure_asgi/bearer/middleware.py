@@ -37,6 +37,7 @@ from .nonces import Nonces
 from .replay import MemoryReplayStore, ReplayStore
 from .requirements import Requirements
 from .revocation import Revocations
+from .source import RemoteKeys, StaticKeys
 from .status_list import StatusLists
 from .unavailable import UnavailableError
 
@@ -429,7 +430,7 @@ class BearerAuthMiddleware(Layer):
         if self._resource is not None and self._resource.serves(scope):
             return self._resource.reply(scope)
         if self._readiness is not None and scope["type"] == "http" and route_path(scope) in self._readiness:
-            return _readiness(all(issuer.source.is_ready for issuer in self._judge.issuers.known()))
+            return _readiness([issuer.source for issuer in self._judge.issuers.known()])
         return None
 
     def _pass_unverified(self, exchange: Exchange, scope: Scope) -> None:
@@ -458,9 +459,12 @@ def _origin_of(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _readiness(is_ready: bool) -> Reply:
+def _readiness(sources: list[StaticKeys | RemoteKeys]) -> Reply:
     from starlette.responses import Response
 
+    for source in sources:
+        source.keep_fresh()  # who is not ready is sent no request that would have the keys fetched
+    is_ready = all(source.is_ready for source in sources)
     body = json.dumps({"status": "ready" if is_ready else "no keys"}).encode()
     headers = {"cache-control": "no-store"}
     return Reply(Response(body, 200 if is_ready else 503, headers, media_type="application/json"))

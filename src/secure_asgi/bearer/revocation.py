@@ -246,15 +246,17 @@ class Revocations:
             self._must_reread = True
             if not self._is_known_lost:
                 self._is_known_lost = True
-                logger.warning("revoked tokens: no answer from Redis, which refuses all tokens: %s", _shown(error))
+                logger.warning(
+                    "revoked tokens: the list in Redis cannot be read, and tokens are refused: %s", _shown(error)
+                )
         else:
             if self._is_known_lost:
                 self._is_known_lost = False
-                logger.warning("revoked tokens: Redis answers again")
+                logger.warning("revoked tokens: the list in Redis is read again")
         self._forget_ended()
 
     async def _catch_up(self, link: RedisLink, is_whole: bool) -> None:
-        """All that is new; the whole list if it must be, or if Redis is not what it was."""
+        """All that is new; the whole list if it must be, or if it is not the one that it was."""
         position = "0" if is_whole else self._position
         seen: dict[_Entry, float] = {}
         while True:

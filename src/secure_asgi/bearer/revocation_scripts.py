@@ -1,8 +1,9 @@
 """What Redis does on behalf of ``Revocations``: each script is one step that nothing comes between.
 
 Four keys. ``log``: entries by the order in which they were written; ``ends``: the same by when they end; ``values``:
-the time each entry is about, and its end; ``last``: the number of the last write. Numbers are microseconds of Redis's
-clock, so that a Redis that has lost everything does not give them out again. What has ended goes by that clock too.
+the time each entry is about, and its end; ``last``: the number of the last write, and that of the first since the list
+was begun. Numbers are microseconds of Redis's clock, so that a Redis that has lost everything does not give
+them out again. What has ended goes by that clock too.
 """
 
 _BEGIN = """
@@ -12,6 +13,11 @@ if size ~= redis.call('ZCARD', ends) or size ~= redis.call('HLEN', values)
     or (size > 0 and redis.call('EXISTS', last) == 0) then
   -- Part of it was evicted. Workers see that it is gone and write what they know.
   redis.call('DEL', log, ends, values, last)
+end
+local number, born = 0, ''
+local state = redis.call('GET', last)
+if state then
+  number, born = string.match(state, '^(%d+) (%d+)$')
 end
 local time = redis.call('TIME')
 local due = redis.call('ZRANGEBYSCORE', ends, '-inf', time[1], 'LIMIT', 0, 1000)
@@ -28,8 +34,8 @@ READ = (
 local rows = redis.call('ZRANGEBYSCORE', log, '(' .. ARGV[1], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[2])
 local info = redis.pcall('INFO', 'server')
 local server = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
-local newest = redis.call('GET', last) or '0'
-local answer = {server, newest, newest}
+local newest = string.format('%.0f', number)
+local answer = {server .. '/' .. born, newest, newest}
 if #rows > 0 then
   local ids = {}
   for i = 1, #rows, 2 do
@@ -45,13 +51,13 @@ end
 return answer
 """
 )
-"""ARGV: read after this number, at most so many. Answers which server it is, its last number, that of the last entry
-given here, then entries and their values by turns."""
+"""ARGV: read after this number, at most so many. Answers which server and list it is, its last number, that of the last
+entry given here, then entries and their values by turns."""
 
 ADD = (
     _BEGIN
     + """
-local number = math.max(tonumber(redis.call('GET', last) or '0'), time[1] * 1000000 + time[2])
+number = math.max(tonumber(number), time[1] * 1000000 + time[2])
 local room = tonumber(ARGV[1]) - redis.call('ZCARD', log)
 local refused = 0
 for i = 2, #ARGV, 3 do
@@ -68,7 +74,10 @@ for i = 2, #ARGV, 3 do
     redis.call('ZADD', log, written, id)
     redis.call('ZADD', ends, ending, id)
     redis.call('HSET', values, id, value .. ' ' .. ending)
-    redis.call('SET', last, written)
+    if born == '' then
+      born = written
+    end
+    redis.call('SET', last, written .. ' ' .. born)
   end
 end
 return refused
