@@ -44,7 +44,9 @@ class Guarded:
         options = {"issuer": provider.issuer, "http": provider.http(), **options}
         self.now = 0.0
         self.layer = BearerAuthMiddleware(whoami, audience=audience(kind), **options)
-        self.layer._now = self.layer._source._now = lambda: self.now
+        (issuer,) = self.layer._judge.issuers.known()
+        self.source = issuer.source
+        self.layer._now = self.source._now = lambda: self.now
         self.app = self.watch = Watch(self.layer)
 
     async def ask(self, token):
@@ -104,7 +106,7 @@ def test_another_name_for_the_same_provider_is_another_issuer(provider):
     """META-2."""
     guarded = Guarded(provider, issuer=f"{provider.issuer}/")
     assert asyncio.run(guarded.status(provider.token())) == 503
-    assert "metadata of another issuer" in guarded.layer._source._failure
+    assert "metadata of another issuer" in guarded.source._failure
 
 
 # --- other keys, and none ------------------------------------------------------------------------------------------

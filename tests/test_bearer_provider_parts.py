@@ -12,8 +12,10 @@ from secure_asgi import TokenError, verify_access_token
 from secure_asgi.bearer.dpop import ProofRules
 from secure_asgi.bearer.introspection import Introspection
 from secure_asgi.bearer.jwe import Decryption
+from secure_asgi.bearer.keys import ASYMMETRIC
 from secure_asgi.bearer.replay import MemoryReplayStore
 from secure_asgi.bearer.revocation import Revocations
+from secure_asgi.bearer.source import StaticKeys
 from secure_asgi.bearer.unavailable import UnavailableError
 from secure_asgi.exchange import Exchange
 from secure_asgi.secrets import Secret
@@ -67,13 +69,23 @@ def ask(asked, token):
     return answer
 
 
+def signed_introspection(provider):
+    asked = introspection(provider, "api-signed", signed=True)
+    asked.use_keys(provider.issuer, StaticKeys(published_keys(provider), ASYMMETRIC))
+    return asked
+
+
+def published_keys(provider):
+    return httpx.get(f"{provider.issuer}/jwks", verify=provider.tls(), trust_env=False).json()
+
+
 WAYS = {
-    "its secret": lambda provider: introspection(provider),
+    "its secret": introspection,
     "an assertion": lambda provider: introspection(
         provider, "api-jwt", private_key=dict(provider.assertion_key.private)
     ),
     "its certificate": lambda provider: introspection(provider, "api-mtls", http=provider.http(provider.api)),
-    "its secret, and a signed answer": lambda provider: introspection(provider, "api-signed", signed=True),
+    "its secret, and a signed answer": signed_introspection,
 }
 
 
@@ -222,9 +234,12 @@ def decryption(key):
 def test_a_nested_token(provider):
     """JWE-1: what is inside is signed like every token of the provider."""
     signed = decryption(provider.encryption_key).open(provider.token("nested").encode(), MAX_BYTES)
-    jwks = httpx.get(f"{provider.issuer}/jwks", verify=provider.tls(), trust_env=False).json()
     verified = verify_access_token(
-        signed.decode(), jwks, issuer=provider.issuer, audience=audience("nested"), profile="rfc9068"
+        signed.decode(),
+        published_keys(provider),
+        issuer=provider.issuer,
+        audience=audience("nested"),
+        profile="rfc9068",
     )
     assert (verified.subject, verified.all["tenant"]) == ("shop", "acme")
 
