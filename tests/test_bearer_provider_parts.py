@@ -47,14 +47,6 @@ def introspection(provider, client="api", **options):
     return Introspection(f"{provider.issuer}/token/introspection", client_id=client, **options)
 
 
-def signed_introspection(provider):
-    """INT-6: answers hold by the keys that the provider publishes now."""
-    jwks = httpx.get(f"{provider.issuer}/jwks", verify=provider.tls(), trust_env=False).json()
-    asked = introspection(provider, "api-signed", signed=True)
-    asked.use_keys(provider.issuer, StaticKeys(jwks, ASYMMETRIC))
-    return asked
-
-
 async def ask_all(asked, *tokens):
     """What each of them is; an error as it was raised."""
     await asked.open()
@@ -77,13 +69,23 @@ def ask(asked, token):
     return answer
 
 
+def signed_introspection(provider):
+    asked = introspection(provider, "api-signed", signed=True)
+    asked.use_keys(provider.issuer, StaticKeys(published_keys(provider), ASYMMETRIC))
+    return asked
+
+
+def published_keys(provider):
+    return httpx.get(f"{provider.issuer}/jwks", verify=provider.tls(), trust_env=False).json()
+
+
 WAYS = {
-    "its secret": lambda provider: introspection(provider),
+    "its secret": introspection,
     "an assertion": lambda provider: introspection(
         provider, "api-jwt", private_key=dict(provider.assertion_key.private)
     ),
     "its certificate": lambda provider: introspection(provider, "api-mtls", http=provider.http(provider.api)),
-    "its secret, and a signed answer": lambda provider: signed_introspection(provider),
+    "its secret, and a signed answer": signed_introspection,
 }
 
 
@@ -232,9 +234,12 @@ def decryption(key):
 def test_a_nested_token(provider):
     """JWE-1: what is inside is signed like every token of the provider."""
     signed = decryption(provider.encryption_key).open(provider.token("nested").encode(), MAX_BYTES)
-    jwks = httpx.get(f"{provider.issuer}/jwks", verify=provider.tls(), trust_env=False).json()
     verified = verify_access_token(
-        signed.decode(), jwks, issuer=provider.issuer, audience=audience("nested"), profile="rfc9068"
+        signed.decode(),
+        published_keys(provider),
+        issuer=provider.issuer,
+        audience=audience("nested"),
+        profile="rfc9068",
     )
     assert (verified.subject, verified.all["tenant"]) == ("shop", "acme")
 
