@@ -224,7 +224,7 @@ def _install(folder: Path) -> None:
     with open(folder / "npm.log", "w+") as log:
         try:
             done = subprocess.run(command, cwd=folder, stdout=log, stderr=log, timeout=INSTALL_SECONDS).returncode == 0
-            why = "" if done else (folder / "npm.log").read_text()[-500:]
+            why = "" if done else (folder / "npm.log").read_text()[:500]
         except subprocess.TimeoutExpired:
             done, why = False, f"not done after {INSTALL_SECONDS} s"
     if not done:
