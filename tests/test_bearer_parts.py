@@ -1,12 +1,13 @@
 """The parts of ``BearerAuthMiddleware`` together: what a request with each kind of token gets."""
 
 import asyncio
+import base64
 import json
 
 import pytest
 
 from secure_asgi import BearerAuthMiddleware, ConfigurationError, exchange_of
-from secure_asgi.bearer import ProtectedResource, Revocations
+from secure_asgi.bearer import Decryption, Issuer, ProtectedResource, Revocations
 from secure_asgi.bearer.unavailable import UnavailableError
 from secure_asgi.denial import Reason
 from secure_asgi.secrets import Secret
@@ -222,3 +223,139 @@ WRONG = {
 def test_wrong_options(options):
     with pytest.raises(ConfigurationError):
         Service(**options)
+
+
+class Asked:
+    """An introspection that answers by the book it is given."""
+
+    ttl = 30.0
+
+    def __init__(self, answers):
+        self.answers, self.seen, self.is_open = answers, [], None
+
+    def use_keys(self, issuer, source, *, leeway):
+        self.seen.append(issuer)
+
+    async def ask(self, token, digest):
+        self.seen.append(token.decode())
+        return self.answers[token.decode()]
+
+    async def open(self):
+        self.is_open = True
+
+    async def close(self):
+        self.is_open = False
+
+
+OTHER = TokenFactory(issuer="https://other.example", audience="billing", clock=lambda: NOW)
+ANSWER = {"active": True, "sub": "ann", "client_id": "shop", "exp": NOW + 10, "aud": "orders", "iss": TOKENS.issuer}
+
+
+async def _resolve(name):
+    return Issuer(name, audience="orders", jwks=TOKENS.jwks) if name == TOKENS.issuer else None
+
+
+ISSUERS = {
+    "one": {},
+    "several": {
+        "issuers": [Issuer(each.issuer, audience=each.audience, jwks=each.jwks) for each in (TOKENS, OTHER)],
+        "issuer": None,
+        "audience": None,
+        "jwks": None,
+    },
+    "a function": {"issuers": _resolve, "issuer": None, "audience": None, "jwks": None},
+}
+OPAQUE = {
+    "good": (ANSWER, {"one": "", "several": "", "a function": ""}),
+    "of another audience": (
+        {**ANSWER, "aud": "billing"},
+        dict.fromkeys(ISSUERS, "token_audience_wrong"),
+    ),
+    "of nobody": (
+        {**ANSWER, "iss": "https://nobody.example"},
+        dict.fromkeys(ISSUERS, "token_issuer_wrong"),
+    ),
+    "that says nothing of its issuer": (
+        {name: value for name, value in ANSWER.items() if name != "iss"},
+        {"one": "", "several": "token_issuer_wrong", "a function": "token_issuer_wrong"},
+    ),
+    "expired": ({**ANSWER, "exp": NOW - 31}, dict.fromkeys(ISSUERS, "token_expired")),
+}
+
+
+@pytest.mark.parametrize("issuers", ISSUERS)
+@pytest.mark.parametrize(("answer", "reasons"), OPAQUE.values(), ids=OPAQUE)
+def test_an_opaque_token_is_checked_by_the_rules_of_its_issuer(answer, reasons, issuers):
+    """INT-3."""
+    service = Service(introspection=Asked({"opaque": answer}), **ISSUERS[issuers])
+    assert service.reason("Bearer opaque") == reasons[issuers]
+
+
+def test_an_answer_is_used_until_the_token_ends_and_not_at_all_without_a_ttl():
+    """INT-4."""
+    asked = Asked({"opaque": ANSWER})
+    service = Service(introspection=asked)
+    for service.now in (0.0, 9.0, 11.0):
+        assert service.reason("Bearer opaque") == ""
+    assert asked.seen == [TOKENS.issuer, "opaque", "opaque"]
+    asked.ttl = 0.0
+    service = Service(introspection=asked)
+    for _ in range(2):
+        assert service.reason("Bearer opaque") == ""
+    assert asked.seen.count("opaque") == 4
+
+
+ENCRYPTION_KEY = {
+    "kty": "OKP",
+    "crv": "X25519",
+    "x": "hSDwCYkwp1R0i33ctD73Wg2_Og0mOBr066SpjqqbTmo",
+    "d": "dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo",
+}
+READ = {
+    "a JWT": (TOKENS.token(), False, False),
+    "dots, but no JWT": ("a.b.c", False, True),
+    "an encrypted one": (TOKENS.encrypted(TOKENS.token(), ENCRYPTION_KEY), True, False),
+    "an encrypted one that we cannot open": (TOKENS.encrypted(TOKENS.token(), ENCRYPTION_KEY), False, True),
+}
+
+
+@pytest.mark.parametrize(("token", "can_open", "is_asked_about"), READ.values(), ids=READ)
+def test_what_is_read_and_what_is_asked_about(token, can_open, is_asked_about):
+    asked = Asked({token: ANSWER})
+    service = Service(introspection=asked, decryption=Decryption(ENCRYPTION_KEY) if can_open else None)
+    assert service.reason(f"Bearer {token}") == ""
+    assert (token in asked.seen) is is_asked_about
+
+
+def test_the_parts_open_and_close_with_the_application():
+    asked, store, bare = (
+        Asked({}),
+        Store(True),
+        Service(dpop="accept", replay_store=type("Bare", (), {"add": lambda *_: True})()),
+    )
+    service = Service(introspection=asked, dpop="accept", replay_store=store)
+
+    async def run():
+        await service.layer.on_startup({})
+        assert asked.is_open
+        await service.layer.on_shutdown()
+        await bare.layer.on_shutdown()
+
+    asyncio.run(run())
+    assert (asked.is_open, store.closed) == (False, True)
+
+
+def test_a_store_that_answers_at_once_after_a_list_that_did_not():
+    service = Service(status_lists=Lists(False), dpop="accept")
+    first = proof()
+    assert service.reason(f"DPoP {BOUND}", first) == ""
+    assert service.reason(f"DPoP {BOUND}", first) == "dpop_proof_replayed"
+
+
+def test_a_body_that_is_signed_and_is_not_base64url():
+    """JWT-2: a spelling of its own would be a token of its own to whoever counts or revokes."""
+    key = TOKENS._keys[-1]
+    head, body, _ = TOKENS.token().split(".")
+    signed = f"{head}.{body}{'A' * ((1 - len(body)) % 4)}"  # a length that no octets have
+    signature = base64.urlsafe_b64encode(key._signer.sign(signed.encode(), key._private)).rstrip(b"=").decode()
+    assert Service().reason(f"Bearer {signed}.{signature}") == "token_malformed"

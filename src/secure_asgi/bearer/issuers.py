@@ -125,7 +125,11 @@ class ListedIssuers:
 
 
 class ResolvedIssuers:
-    """Whoever the function knows. It is asked once in ``RESOLVED_SECONDS`` for each, and its failing is an outage."""
+    """Whoever the function knows. It is asked once in ``RESOLVED_SECONDS`` for each, and its failing is an outage.
+
+    An ``Issuer`` holds the keys that were fetched for it: a function that makes a new one each time has them fetched
+    each time.
+    """
 
     def __init__(self, resolve: Resolver) -> None:
         self._resolve = resolve
