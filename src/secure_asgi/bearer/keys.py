@@ -1,8 +1,8 @@
 """Prepared keys: each member of a JWK Set once, strictly, so that a token costs a look-up and a signature.
 
-RFC 7517 (JWK), RFC 7518 section 6, RFC 8037 and RFC 9864 (Ed25519, Ed448). PyJWT builds the key objects and
-verifies, but for ECDSA, which is faster here; what a key may be used for is decided here. A member that cannot be used is left out and named in ``dropped``: one bad
-key never takes the good ones with it.
+RFC 7517 (JWK), RFC 7518 section 6, RFC 8037 and RFC 9864 (Ed25519, Ed448). PyJWT builds the key objects and verifies,
+but for ECDSA, which is faster here; what a key may be used for is decided here. A member that cannot be used is left
+out and named in ``dropped``: one bad key never takes the good ones with it.
 """
 
 from collections import Counter
