@@ -2,6 +2,7 @@
 
 from .audit import recorded_audit
 from .certificates import issue_certificate
+from .dpop import DPoPKey
 from .tokens import TokenFactory
 
-__all__ = ["TokenFactory", "issue_certificate", "recorded_audit"]
+__all__ = ["DPoPKey", "TokenFactory", "issue_certificate", "recorded_audit"]
