@@ -16,7 +16,7 @@ from .keys import MAX_RSA_BITS, Key, KeySet, named_algorithms
 
 MAX_TOKEN_BYTES = 16 * 1024
 """The most any token may have; access tokens are held to half of it unless told otherwise."""
-MAX_HEADER_TEXT = 4 * 1024 * 4 // 3
+MAX_HEADER_TEXT = -(-4 * 1024 * 4 // 3)
 """Characters: those of 4 KiB."""
 MAX_KID_BYTES = 256
 MAX_SIGNATURE_TEXT = -(-MAX_RSA_BITS // 6)
