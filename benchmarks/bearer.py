@@ -20,7 +20,7 @@ from secure_asgi.bearer.keys import KeySet
 from secure_asgi.flow import Layer
 from secure_asgi.testing import TokenFactory
 
-from .harness import Request, Row, Rounds, at_least, at_most, just, measure, request_through
+from .harness import Request, Rounds, Row, at_least, at_most, just, measure, request_through
 from .service import HEADERS, SCOPE, orders, request_scope
 
 GOALS = {"RS256": 1.45, "ES256": 1.15, "EdDSA": 1.12}
