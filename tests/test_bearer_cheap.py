@@ -119,6 +119,11 @@ def test_claims_have_no_such_limit():
     assert len(parse_object(b'{"roles":[' + b",".join([b"{}"] * 100) + b"]}")["roles"]) == 100
 
 
+def test_claims_nested_deeper_than_python_goes():
+    with pytest.raises(ValueError):
+        parse_object(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}")
+
+
 @pytest.mark.parametrize("text", [b"", b"AA", b"AAA", b"AAAA", b"-_-_"])
 def test_base64url(text):
     assert is_base64url(text)

@@ -85,7 +85,7 @@ def _parse(text: bytes, scan: _Scan) -> dict[str, Any]:
     if type(value) is not dict or end != len(document):
         raise ValueError("not one JSON object")
     # Each level opens with a bracket: with no more brackets than levels there is nothing to walk through.
-    if text.count(b"{") + text.count(b"[") > MAX_DEPTH and not _is_shallow(value, MAX_DEPTH):
+    if len(text) - len(text.translate(None, b"{[")) > MAX_DEPTH and not _is_shallow(value, MAX_DEPTH):
         raise ValueError("nested too deep")
     if b"\\u" in text:
         json.dumps(value, ensure_ascii=False).encode("utf-8")  # UnicodeEncodeError, a ValueError, for half a pair
