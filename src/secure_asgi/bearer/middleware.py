@@ -205,6 +205,10 @@ class BearerAuthMiddleware(Layer):
             resource_metadata=None if resource is None else resource.url,
         )
         self._required = required
+        # Nothing but the token is asked for: then one that is known and bound to nothing is let in without more ado.
+        self._is_token_enough = (
+            dpop != "require" and revocation is None and status_lists is None and not self._requirements
+        )
         self._now = time.monotonic
         self._clock = time.time
         self._verified: TwoGenerations[bytes, _Known] = TwoGenerations(CACHE_SIZE)
@@ -332,6 +336,10 @@ class BearerAuthMiddleware(Layer):
         self, exchange: Exchange, scope: Scope, scheme: Scheme, token: bytes, known: _Known
     ) -> Answer | Awaitable[Answer]:
         """Each time: a token is remembered for everybody, is one client's, and may have been taken back since."""
+        if known.binding is None and self._is_token_enough and scheme == "bearer":
+            exchange.principal = scope["user"] = known.principal
+            scope["auth"] = known.auth
+            return None
         proof = waiting = None
         try:
             if known.binding is not None or scheme == "dpop" or self._dpop_mode == "require":
