@@ -121,6 +121,22 @@ def test_wrong_options(options):
         BearerAuthMiddleware(**options)
 
 
+def test_several_issuers_open_with_the_application_and_are_ready_together():
+    remote = Issuer("https://127.0.0.1:1", audience="orders", prefetch=False)
+    ready = {}
+    for name, issuers in {"known": LISTED, "one is not": (*LISTED, remote), "resolved": lambda _: None}.items():
+        layer = BearerAuthMiddleware(asgi.hello, issuers=issuers, readiness_path="/ready")
+
+        async def run(layer=layer):
+            await layer.on_startup({})
+            answer = await asgi.drive(layer, asgi.http_scope("/ready"), [])
+            await layer.on_shutdown()
+            return answer.status
+
+        ready[name] = asyncio.run(run())
+    assert ready == {"known": 200, "one is not": 503, "resolved": 200}
+
+
 def test_one_issuer_need_not_be_in_a_list():
     assert Service(LISTED[0]).ask(ACME.token())[0] == 200
     assert repr(LISTED[0]) == "Issuer('https://acme.example')"

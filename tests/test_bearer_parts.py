@@ -132,6 +132,14 @@ def test_what_a_replay_store_answers(answer, reason):
     assert answer.status == (503 if reason.endswith("unavailable") else 401 if reason else 200)
 
 
+def test_a_proof_is_for_the_resource_and_not_for_what_a_proxy_calls_it():
+    """DPOP-5, META-5."""
+    resource = ProtectedResource("https://shop.example/api", authorization_servers=TOKENS.issuer)
+    service = Service(dpop="accept", resource=resource)
+    assert service.reason(f"DPoP {BOUND}", proof(uri="https://shop.example/")) == ""
+    assert service.reason(f"DPoP {BOUND}", proof()) == "dpop_proof_invalid"
+
+
 def test_the_challenge_of_a_bad_proof_is_on_dpop_and_a_nonce_comes_with_it():
     service = Service(dpop="accept", dpop_nonce=Secret("n" * 32))
     answer, _ = service.ask(f"DPoP {BOUND}", proof())
