@@ -108,9 +108,12 @@ class World:
         try:
             await self.ask(token)
         except (TokenError, UnavailableError) as error:
-            assert token.decode() not in repr(error)
-            return str(error.reason), str(error)
-        return None
+            shown = repr(error)
+            told = str(error.reason), str(error)
+        else:
+            return None
+        assert token.decode() not in shown
+        return told
 
     @property
     def calls(self):
@@ -238,7 +241,9 @@ def held(world):
 
 
 async def until(condition):
-    while not condition():
+    while True:
+        if condition():
+            return
         await asyncio.sleep(0.001)
 
 
@@ -418,7 +423,7 @@ def test_a_refusal_of_ourselves_is_an_outage_and_an_alert(caplog):
         world.endpoint.answers["/introspect?key=hidden"] = (401, JSON, b'{"error":"invalid_client"}')
         for now, alerts in ((0.0, 1), (59.0, 1), (60.0, 2)):
             world.now = now
-            with pytest.raises(UnavailableError, match="^the endpoint refuses this service: status 401$") as raised:
+            with pytest.raises(UnavailableError, match=r"^the endpoint refuses this service: status 401$") as raised:
                 await world.ask()
             assert raised.value.wait == 30.0
             assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == alerts
