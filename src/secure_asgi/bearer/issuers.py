@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 MAX_RESOLVED = 1_000
 """Issuers that are kept of those a function has named."""
-RESOLVED_SECONDS = 300.0
-"""For which the function's word is taken; so long a tenant that was removed can still be let in."""
+RESOLVED_SECONDS = 60.0
+"""For which the function's word is taken. The tokens of an issuer that was removed are remembered beyond it."""
 UNKNOWN_SECONDS = 5.0
 
 
