@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 from secure_asgi import TokenError
 from secure_asgi.bearer import jws, keys, verify_jws
 from secure_asgi.bearer.ecdsa import ORDERS, ecdsa_verifier
-from secure_asgi.bearer.encoding import is_base64url, parse_header, parse_object
+from secure_asgi.bearer.encoding import parse_header, parse_object
 from secure_asgi.bearer.keys import KeySet
 from secure_asgi.testing import TokenFactory
 
@@ -124,16 +124,6 @@ def test_claims_nested_deeper_than_python_goes():
         parse_object(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}")
 
 
-@pytest.mark.parametrize("text", [b"", b"AA", b"AAA", b"AAAA", b"-_-_"])
-def test_base64url(text):
-    assert is_base64url(text)
-
-
-@pytest.mark.parametrize("text", [b"A", b"AB", b"AAB", b"AA==", b"AA+A", b"A A A"])
-def test_no_base64url(text):
-    assert not is_base64url(text)
-
-
 TOKENS = TokenFactory()
 KEYS = KeySet(TOKENS.jwks, algorithms="ES256")
 
@@ -158,7 +148,7 @@ def test_a_payload_is_decoded_once_its_signature_holds(monkeypatch):
     assert body in decoded
     decoded.clear()
     assert refused(b".".join((head, body[:-4] + b"AAAA", tail))) == "token_signature_invalid"
-    assert refused(b".".join((head, body[:-4] + b"AA+A", tail))) == "token_malformed"
+    assert refused(b".".join((head, body[:-4] + b"AA+A", tail))) == "token_signature_invalid"
     assert decoded == [tail, tail]
 
 
@@ -169,14 +159,13 @@ def test_a_signed_payload_that_is_no_base64url():
     assert refused(signed + b"." + signature) == "token_malformed"
 
 
-@pytest.mark.parametrize(("last", "reason"), [(b"A", "token_signature_invalid"), (b"!", "token_malformed")])
-def test_a_signature_longer_than_any(monkeypatch, last, reason):
+def test_a_signature_longer_than_any(monkeypatch):
     """Neither decoded nor tried with a key."""
     head, body, _ = TOKENS.token().encode().split(b".")
     monkeypatch.setattr(jws, "decode_base64url", lambda text: pytest.fail("decoded") if len(text) > 2800 else b"")
     KEYS.memo[head] = ({"alg": "ES256"}, keys.Key(None, "ES256", lambda signed, material, tail: tail != b"", None))
     try:
-        assert refused(b".".join((head, body, b"A" * 2799 + last))) == reason
+        assert refused(b".".join((head, body, b"A" * 2800))) == "token_signature_invalid"
     finally:
         KEYS.memo.clear()
 
