@@ -178,6 +178,11 @@ def test_a_key_of_the_thiefs_own():
     assert reason(OTHER.proof("GET", URI, TOKEN), ruled=ruled) == "token_binding_mismatch"
 
 
+def test_a_thief_costs_no_key(monkeypatch):
+    monkeypatch.setattr("secure_asgi.bearer.dpop.KeySet", None)
+    assert reason(OTHER.proof("GET", URI, TOKEN)) == "token_binding_mismatch"
+
+
 def test_the_clients_key_without_its_private_half():
     """DPOP-2: the public key is no secret."""
     ruled = rules()
@@ -496,6 +501,7 @@ UNKNOWN_PLACES = {
     "a malformed Host": {"headers": [("host", "api.example.com/orders#")]},
     "a Host with a userinfo": {"headers": [("host", "evil@api.example.com")]},
     "an empty Host": {"headers": [("host", "")]},
+    "port 0": {"headers": [("host", "api.example.com:0")]},
     "no path": {"raw_path": b"*"},
     "a URI": {"raw_path": b"https://evil.example/orders"},
     "a percent sign alone": {"raw_path": b"/%orders"},

@@ -172,7 +172,7 @@ class ProofRules:
     def _seconds_left(self, claims: Mapping[str, Any]) -> float:
         """How long the proof could still be used; raises where it cannot be now."""
         issued, now = claims.get("iat"), self._clock()
-        if not isinstance(issued, (int, float)) or isinstance(issued, bool):
+        if not isinstance(issued, (int, float)):  # True is one, and far too old
             raise _invalid("iat is no number")
         # Compared, not subtracted: a whole number may be too large for a float.
         if issued > now + MAX_AHEAD or issued < now - self._max_age:

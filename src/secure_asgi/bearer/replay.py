@@ -76,8 +76,7 @@ class MemoryReplayStore:
             if len(self._seen) >= self._capacity:
                 raise self._full("the store of used proofs is full", now)
             # In the order of arrival: a proof may stay a little longer than asked for, behind one that stays long.
-            before = self._order[-1][0] if self._order else 0.0
-            self._order.append((max(now + seconds, before), key))
+            self._order.append((now + seconds, key))
             self._seen.add(key)
             self._counts[owner] = count + 1
         return True
