@@ -78,6 +78,7 @@ async def _later(answer):
 
 
 KEY = DPoPKey(clock=lambda: NOW)
+GOOD = TOKENS.token()
 BOUND = TOKENS.token(cnf={"jkt": KEY.thumbprint})
 
 
@@ -238,8 +239,8 @@ class Asked:
 
     ttl = 30.0
 
-    def __init__(self, answers):
-        self.answers, self.seen, self.is_open = answers, [], None
+    def __init__(self, answers, every_token=False):
+        self.answers, self.seen, self.is_open, self.every_token = answers, [], None, every_token
 
     def use_keys(self, issuer, source, *, leeway):
         self.seen.append(issuer)
@@ -333,6 +334,12 @@ def test_what_is_read_and_what_is_asked_about(token, can_open, is_asked_about):
     service = Service(introspection=asked, decryption=Decryption(ENCRYPTION_KEY) if can_open else None)
     assert service.reason(f"Bearer {token}") == ""
     assert (token in asked.seen) is is_asked_about
+
+
+def test_every_token_is_asked_about_where_that_is_wanted():
+    asked = Asked({GOOD: ANSWER}, every_token=True)
+    assert Service(introspection=asked).reason(f"Bearer {GOOD}") == ""
+    assert GOOD in asked.seen
 
 
 def test_the_parts_open_and_close_with_the_application():

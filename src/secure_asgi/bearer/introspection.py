@@ -65,7 +65,8 @@ class Introspection:
     URL of its token endpoint.
 
     ``signed=True`` asks for answers as signed JWTs (RFC 9701) and takes no others: of the issuer, to ``client_id``, at
-    most five minutes old. ``ttl`` seconds that an active token is used without asking again (30, at most 300; 0 asks
+    most five minutes old. ``every_token=True`` asks about JWTs as well, which are then not verified here: one that was
+    withdrawn is noticed as soon as an opaque one. ``ttl`` seconds that an active token is used without asking again (30, at most 300; 0 asks
     each time), never beyond its ``exp``: the longest that a withdrawn one lives. ``negative_ttl`` seconds for inactive
     ones (5, at most 60); ``timeout`` seconds for one call as a whole (5); ``cache_size`` tokens remembered, of either
     kind (10 000).
@@ -84,6 +85,7 @@ class Introspection:
         assertion_audience: str | None = None,
         http: "httpx.AsyncClient | None" = None,
         signed: bool = False,
+        every_token: bool = False,
         ttl: float = 30.0,
         negative_ttl: float = 5.0,
         timeout: float = 5.0,
@@ -96,12 +98,14 @@ class Introspection:
             raise ConfigurationError("client_id= is the name of this service at the issuer, in printable ASCII")
         if assertion_audience is not None and (not isinstance(assertion_audience, str) or not assertion_audience):
             raise ConfigurationError("assertion_audience= is the aud of client assertions, a text, or None")
-        if not isinstance(signed, bool):
-            raise ConfigurationError(f"signed= is True or False, got {signed!r}")
+        for option, value in (("signed", signed), ("every_token", every_token)):
+            if not isinstance(value, bool):
+                raise ConfigurationError(f"{option}= is True or False, got {value!r}")
         if type(cache_size) is not int or cache_size < 2:
             raise ConfigurationError(f"cache_size= is a whole number of tokens from 2 on, got {cache_size!r}")
         self.ttl = _seconds("ttl", ttl, MAX_TTL)
         self.cache_size = cache_size
+        self.every_token = every_token
         self._negative_ttl = _seconds("negative_ttl", negative_ttl, MAX_NEGATIVE_TTL)
         if _seconds("timeout", timeout, MAX_TTL) == 0:
             raise ConfigurationError("timeout= is more than 0 seconds")
