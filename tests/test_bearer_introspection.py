@@ -885,6 +885,7 @@ OPTIONS = {
     "an audience that is none": ({"assertion_audience": ""}, "assertion_audience="),
     "an audience that is no text": ({"assertion_audience": 7}, "assertion_audience="),
     "signed as text": ({"signed": "yes"}, "signed="),
+    "every_token as text": ({"every_token": "yes"}, "every_token="),
     "ttl too long": ({"ttl": 301}, "ttl= is seconds from 0 to 300"),
     "ttl below zero": ({"ttl": -1}, "ttl="),
     "ttl true": ({"ttl": True}, "ttl="),

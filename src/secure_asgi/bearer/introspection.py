@@ -66,10 +66,10 @@ class Introspection:
 
     ``signed=True`` asks for answers as signed JWTs (RFC 9701) and takes no others: of the issuer, to ``client_id``, at
     most five minutes old. ``every_token=True`` asks about JWTs as well, which are then not verified here: one that was
-    withdrawn is noticed as soon as an opaque one. ``ttl`` seconds that an active token is used without asking again (30, at most 300; 0 asks
-    each time), never beyond its ``exp``: the longest that a withdrawn one lives. ``negative_ttl`` seconds for inactive
-    ones (5, at most 60); ``timeout`` seconds for one call as a whole (5); ``cache_size`` tokens remembered, of either
-    kind (10 000).
+    withdrawn is noticed as soon as an opaque one. ``ttl`` seconds that an active token is used without asking again
+    (30, at most 300; 0 asks each time), never beyond its ``exp``: the longest that a withdrawn one lives.
+    ``negative_ttl`` seconds for inactive ones (5, at most 60); ``timeout`` seconds for one call as a whole (5);
+    ``cache_size`` inactive tokens remembered (10 000).
 
     Raises ``ConfigurationError`` for a wrong option. It does not look at what the answer claims, and takes no
     encrypted answers.
