@@ -351,13 +351,12 @@ def test_a_long_list_comes_in_pieces_and_only_what_is_new_after_that(redis):
             assert len(two) == 2500
             assert verdict(two, jti="t2499") == "token_revoked"
             asked = []
-            ask = two._link.ask
-            two._link = Recorder(ask, asked)
+            link, two._link = two._link, Recorder(two._link.ask, asked)
             await one.revoke("new", issuer=ISSUER, until=time.time() + 60)
             await two._refresh()
             assert len(asked) == 1
             assert len(asked[0]) == 3 + 2
-            two._link = one._link
+            two._link = link
 
     asyncio.run(run())
 
