@@ -351,8 +351,7 @@ def test_a_long_list_comes_in_pieces_and_only_what_is_new_after_that(redis):
             assert len(two) == 2500
             assert verdict(two, jti="t2499") == "token_revoked"
             asked = []
-            link = two._link
-            two._link = Recorder(link.ask, asked)
+            link, two._link = two._link, Recorder(two._link.ask, asked)
             await one.revoke("new", issuer=ISSUER, until=time.time() + 60)
             await two._refresh()
             assert len(asked) == 1
