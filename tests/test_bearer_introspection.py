@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
 )
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
@@ -581,9 +582,7 @@ KEYS_REFUSED = {
     "no JWK": ({"hello": "secret"}, "cannot be loaded"),
     "no PEM": ("secret", "cannot be loaded"),
     "no text": (7, "cannot be loaded"),
-    "public PEM": (P256.public_key().public_bytes(Encoding.PEM, __import__(
-        "cryptography.hazmat.primitives.serialization", fromlist=["PublicFormat"]
-    ).PublicFormat.SubjectPublicKeyInfo), "cannot be loaded"),
+    "public PEM": (P256.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), "cannot be loaded"),
     "encrypted PEM": (pem(P256, BestAvailableEncryption(b"secret")), "cannot be loaded"),
     "RSA of 1024 bits": (pem(SMALL), "has 1024 bits"),
     "RSA for ES256": (jwk(RSA_KEY, alg="ES256"), "cannot be loaded|has an alg or a curve"),
