@@ -553,3 +553,21 @@ def test_the_error_of_redis_does_not_escape():
         await revocations.close()
 
     asyncio.run(run())
+
+
+def test_an_answer_counts_from_when_the_question_was_put():
+    """It tells of that moment: what was revoked while it was under way is not in it."""
+    now = [0.0]
+
+    class Slow:
+        async def ask(self, *command):
+            now[0] = 0.9
+            return [b"a server", b"0", b"0"]
+
+    revocations = Revocations("redis://127.0.0.1:1")
+    revocations._link, revocations._now = Slow(), lambda: now[0]
+    asyncio.run(revocations._refresh())
+    now[0] = 0.99
+    assert verdict(revocations) == "good"
+    now[0] = 1.0
+    assert verdict(revocations) == "token_status_unknown"
