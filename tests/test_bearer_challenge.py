@@ -10,7 +10,6 @@ from secure_asgi import ConfigurationError, Denial, Reason
 from secure_asgi.bearer.challenge import (
     MALFORMED,
     Challenges,
-    bearer_token,
     credentials_of,
     is_bearer,
     unavailable,
@@ -63,7 +62,6 @@ def test_credentials(field, found):
     assert credentials_of(field) == found
     is_ours = found is not None and found[0] == "bearer"
     assert is_bearer(field) is is_ours
-    assert bearer_token(field) == (found[1] if is_ours else None)
 
 
 # --- what is told --------------------------------------------------------------------------------------------------

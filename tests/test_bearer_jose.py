@@ -1,12 +1,8 @@
 """Cross-check with another implementation, npm's jose, in both directions: signatures, encryption, thumbprints."""
 
-import hashlib
 import json
-import os
 import shutil
 import subprocess
-import tempfile
-from pathlib import Path
 
 import pytest
 from joserfc import jwk
@@ -16,8 +12,7 @@ from secure_asgi.bearer import verify_jws
 from secure_asgi.bearer.jwe import Decryption
 from secure_asgi.testing import TokenFactory
 
-SOURCE = Path(__file__).parent / "jose"
-FILES = ("package.json", "package-lock.json", "jose.mjs")
+from .npm import SOURCE, node, packages
 
 PAYLOAD = '{"iss":"https://id.example.com","sub":"Zoë"}'
 SIZE = 16 * 1024
@@ -56,43 +51,18 @@ NESTED = [("RSA", "RSA-OAEP-256", content) for content in CONTENTS] + [
 
 
 @pytest.fixture(scope="module")
-def jose():
+def jose(tmp_path_factory):
     """Asks jose: one process for a list of requests, its answers as a list."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("the cross-check with jose needs node >= 20 and npm on the PATH")
-    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    if int(version.removeprefix("v").partition(".")[0]) < 20:
-        pytest.skip(f"the cross-check with jose needs node >= 20, and this is {version}")
-    script = installed(npm) / "jose.mjs"
+    program, folder = node(), tmp_path_factory.mktemp("jose")
+    script = shutil.copy(SOURCE / "jose.mjs", folder)
+    (folder / "node_modules").symlink_to(packages())
 
     def ask(requests):
-        done = subprocess.run([node, script], input=json.dumps(requests), capture_output=True, text=True, timeout=60)
+        done = subprocess.run([program, script], input=json.dumps(requests), capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
     return ask
-
-
-def installed(npm):
-    """The script beside its packages, in a folder named by what is in it, so that it is installed once."""
-    digest = hashlib.sha256(b"".join((SOURCE / name).read_bytes() for name in FILES)).hexdigest()[:16]
-    folder = Path(tempfile.gettempdir()) / f"secure-asgi-jose-{os.getuid()}-{digest}"
-    if folder.is_dir():
-        return folder
-    fresh = Path(tempfile.mkdtemp(prefix="secure-asgi-jose-"))
-    for name in FILES:
-        shutil.copy(SOURCE / name, fresh)
-    command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
-    done = subprocess.run(command, cwd=fresh, capture_output=True, text=True, timeout=100)
-    if done.returncode:
-        shutil.rmtree(fresh)
-        pytest.skip(f"npm cannot install jose: {done.stderr.strip()[-300:]}")
-    try:
-        fresh.rename(folder)  # whole or not at all: several workers may be at it
-    except OSError:
-        shutil.rmtree(fresh)
-    return folder
 
 
 def values(answers):

@@ -11,7 +11,7 @@ import trio
 
 from secure_asgi import BearerAuthMiddleware, ConfigurationError
 from secure_asgi._fetch import Document, Fetcher, FetchError
-from secure_asgi.bearer.source import is_fetchable, metadata_urls
+from secure_asgi.bearer.addresses import is_fetchable, metadata_urls
 from secure_asgi.testing import TokenFactory
 
 from . import asgi

@@ -10,14 +10,8 @@ from secure_asgi import BearerAuthMiddleware, MutualTLSMiddleware, exchange_of
 from secure_asgi.flow import Layer
 
 from . import asgi
-from .provider import ClientKey, audience, running_provider, thumbprint_of
+from .provider import ClientKey, audience, thumbprint_of
 from .serving import tls_context, uvicorn_serving
-
-
-@pytest.fixture(scope="module")
-def provider(tmp_path_factory):
-    with running_provider(tmp_path_factory.mktemp("provider")) as running:
-        yield running
 
 
 async def whoami(scope, receive, send):

@@ -11,15 +11,9 @@ from secure_asgi.flow import Layer
 from secure_asgi.secrets import Secret
 
 from . import asgi
-from .provider import SECRETS, ClientKey, audience, running_provider
+from .provider import SECRETS, ClientKey, audience
 
 URI = "https://api.example.com/"
-
-
-@pytest.fixture(scope="module")
-def provider(tmp_path_factory):
-    with running_provider(tmp_path_factory.mktemp("provider")) as running:
-        yield running
 
 
 async def whoami(scope, receive, send):

@@ -21,15 +21,9 @@ from secure_asgi.exchange import Exchange
 from secure_asgi.secrets import Secret
 
 from . import asgi
-from .provider import SECRETS, ClientKey, audience, running_provider, thumbprint_of
+from .provider import SECRETS, ClientKey, audience, thumbprint_of
 
 MAX_BYTES = 8192
-
-
-@pytest.fixture(scope="module")
-def provider(tmp_path_factory):
-    with running_provider(tmp_path_factory.mktemp("provider")) as running:
-        yield running
 
 
 def claims_of(token):

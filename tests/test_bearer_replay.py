@@ -16,7 +16,7 @@ from secure_asgi.exchange import Exchange
 from secure_asgi.testing.dpop import DPoPKey
 
 from . import asgi
-from .redis_server import running_redis
+from .redis_server import deaf, running_redis
 
 # --- in memory -----------------------------------------------------------------------------------------------------
 
@@ -285,13 +285,6 @@ def test_full_is_refused(tmp_path):
 
     with running_redis(tmp_path) as server:
         with_stores(server, run)
-
-
-async def deaf(reader, writer):
-    """Accepts, reads, and never answers."""
-    while await reader.read(1024):
-        pass
-    writer.close()
 
 
 def test_one_that_hangs_is_left_alone_for_a_second():

@@ -10,7 +10,7 @@ import redis.asyncio
 from secure_asgi import ConfigurationError
 from secure_asgi._redis import RedisLink, RedisUnavailableError
 
-from .redis_server import running_redis
+from .redis_server import deaf, running_redis
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +70,6 @@ def test_killed_and_started_again(tmp_path):
 
     with running_redis(tmp_path) as server:
         asyncio.run(run())
-
-
-async def deaf(reader, writer):
-    """Accepts, reads, and never answers."""
-    while await reader.read(1024):
-        pass
-    writer.close()
 
 
 def test_the_time_is_for_the_command_as_a_whole():

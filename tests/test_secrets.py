@@ -28,6 +28,7 @@ SHOWN = {
     "f-string": (lambda secret: f"{secret}", "***"),
     "f-string with !r": (lambda secret: f"{secret!r}", "Secret(***)"),
     "f-string with =": (lambda secret: f"{secret=}", "secret=Secret(***)"),
+    # The older ways are what is tested here.
     "percent s": (lambda secret: "%s" % secret, "***"),  # noqa: UP031
     "percent r": (lambda secret: "%r" % secret, "Secret(***)"),  # noqa: UP031
     "in a list": (lambda secret: str([secret]), "[Secret(***)]"),

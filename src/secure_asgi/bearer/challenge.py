@@ -12,8 +12,8 @@ from typing import Final, Literal
 
 from ..denial import Denial, Reason
 from ..errors import ConfigurationError
+from .addresses import is_fetchable
 from .keys import ASYMMETRIC
-from .source import is_fetchable
 
 Scheme = Literal["bearer", "dpop"]
 
@@ -47,11 +47,6 @@ def is_bearer(credentials: bytes) -> bool:
     """The scheme is Bearer, in any case; at a cost that does not depend on what follows."""
     named = _SCHEME.match(credentials)
     return named is not None and named.end() == 6
-
-
-def bearer_token(credentials: bytes) -> bytes | None:
-    """The token; ``MALFORMED``; or None where the credentials are of another scheme than Bearer."""
-    return _token_after(6, credentials) if is_bearer(credentials) else None
 
 
 class Challenges:

@@ -121,6 +121,7 @@ def _scanner(parse_float: Callable[[str], float], parse_int: Callable[[str], int
     decoder = json.JSONDecoder(
         object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=parse_float, parse_int=parse_int
     )
+    # Documented nowhere but in json.decoder itself, which calls it: the type stubs leave it out.
     scan: _Scan = decoder.scan_once  # type: ignore[attr-defined]
     return scan
 

@@ -5,6 +5,7 @@ from math import ceil
 from .._cache import TwoGenerations
 from ..denial import Denial, Reason
 from ..errors import ConfigurationError
+from .options import positive_seconds
 
 MAX_CLIENTS = 20_000
 
@@ -23,10 +24,8 @@ class FailureLimit:
     def __init__(self, count: int, *, per: float) -> None:
         if type(count) is not int or count < 1:
             raise ConfigurationError(f"FailureLimit() takes a whole number of failures from 1 on, got {count!r}")
-        if type(per) not in (int, float) or not 0 < per < float("inf"):
-            raise ConfigurationError(f"per= is a positive number of seconds, got {per!r}")
         self._count = count
-        self._per = per
+        self._per = positive_seconds("per", per)
         self._clients: TwoGenerations[str, tuple[int, float]] = TwoGenerations(MAX_CLIENTS)
 
     def wait(self, client: str | None, now: float) -> float:

@@ -20,11 +20,12 @@ from .._fetch import Fetcher, FetchError, Posted, without_secrets
 from ..denial import Reason
 from ..errors import ConfigurationError, TokenError
 from ..secrets import Secret
+from .addresses import is_fetchable
 from .claims import DEFAULT_LEEWAY
 from .client_authentication import ClientAuthentication, ClientCertificate, PrivateKey, PrivateKeyJWT, SecretBasic
 from .encoding import parse_object
 from .signed_answer import MAX_ANSWER_BYTES, SIGNED_TYPE, AnswerError, KeySource, SignedAnswers
-from .source import KeysUnavailableError, is_fetchable
+from .source import KeysUnavailableError
 from .unavailable import UnavailableError
 
 if TYPE_CHECKING:

@@ -12,10 +12,12 @@ from .._cache import TwoGenerations
 from .._fetch import Fetcher
 from ..denial import Reason
 from ..errors import ConfigurationError, TokenError
+from .addresses import is_fetchable
 from .claims import DEFAULT_LEEWAY, ClaimRules, Profile
 from .encoding import decode_base64url, parse_object
 from .keys import ASYMMETRIC, SYMMETRIC, named_algorithms
-from .source import RemoteKeys, StaticKeys, is_fetchable
+from .options import positive_seconds
+from .source import RemoteKeys, StaticKeys
 from .unavailable import UnavailableError
 
 if TYPE_CHECKING:
@@ -68,9 +70,9 @@ class Issuer:
                 issuer,
                 jwks_uri,
                 names,
-                Fetcher(http, timeout=_positive("fetch_timeout", fetch_timeout)),
-                ttl=_positive("jwks_ttl", jwks_ttl),
-                cooldown=_positive("refresh_cooldown", refresh_cooldown),
+                Fetcher(http, timeout=positive_seconds("fetch_timeout", fetch_timeout)),
+                ttl=positive_seconds("jwks_ttl", jwks_ttl),
+                cooldown=positive_seconds("refresh_cooldown", refresh_cooldown),
                 timeout=fetch_timeout,
             )
 
@@ -201,9 +203,3 @@ def _check_remote(issuer: str, jwks_uri: str | None, algorithms: frozenset[str])
         raise ConfigurationError(
             f"{option}= is an https URL (http on loopback only), or give the keys with jwks=; got {url!r}"
         )
-
-
-def _positive(option: str, seconds: float) -> float:
-    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds < float("inf"):
-        raise ConfigurationError(f"{option}= is a positive number of seconds, got {seconds!r}")
-    return seconds

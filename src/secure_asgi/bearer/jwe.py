@@ -323,6 +323,7 @@ def _rsa_key_class(jwk: Any) -> Any:
     a bad tag are one failure, at one place, after the same work (RFC 7516 section 11.5).
     """
 
+    # joserfc is loaded late and has no type here: hence what mypy is told in this class and the next.
     class SilentKey(jwk.RSAKey):  # type: ignore[misc]
         def get_op_key(self, operation: str) -> Any:
             return _SilentOperation(super().get_op_key(operation))

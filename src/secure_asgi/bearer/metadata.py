@@ -11,9 +11,9 @@ from .._fetch import is_web_url
 from .._paths import route_path
 from ..denial import Reply
 from ..errors import ConfigurationError
+from .addresses import is_fetchable
 from .encoding import decode_base64url, parse_object
 from .keys import ASYMMETRIC
-from .source import is_fetchable
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 MAX_AGE = 3600.0

@@ -160,7 +160,8 @@ class BearerAuthMiddleware(Layer):
         else:
             believed = OneIssuer(
                 Issuer(
-                    issuer,  # type: ignore[arg-type]  # None is refused there, with the sentence that helps
+                    # None is refused there, with the sentence that helps.
+                    issuer,  # type: ignore[arg-type]
                     audience=audience,  # type: ignore[arg-type]
                     jwks_uri=jwks_uri,
                     jwks=jwks,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from .._redis import RedisLink, RedisUnavailableError
 from ..denial import Reason
 from ..errors import ConfigurationError
+from .options import positive_seconds
 from .unavailable import UnavailableError
 
 if TYPE_CHECKING:
@@ -115,9 +116,7 @@ class RedisReplayStore:
     ) -> None:
         if not isinstance(prefix, str):
             raise ConfigurationError(f"prefix= is text before every key, got {type(prefix).__name__}")
-        if not isinstance(timeout, (int, float)) or isinstance(timeout, bool) or not 0 < timeout < float("inf"):
-            raise ConfigurationError(f"timeout= is a positive number of seconds, got {timeout!r}")
-        self._link = RedisLink(given, timeout=timeout)
+        self._link = RedisLink(given, timeout=positive_seconds("timeout", timeout))
         self._prefix = prefix
         self._timeout = timeout
         self._rests_until = 0.0

@@ -109,6 +109,7 @@ class Revocations:
         try:
             if (issuer, claims.get("jti")) in self._tokens:
                 raise TokenError(Reason.TOKEN_REVOKED, "jti")
+            # What is no text is in no key, and what cannot be one is the TypeError below.
             before = self._subjects.get((issuer, claims.get("sub")))  # type: ignore[arg-type]
             if before is not None and claims.get("iat", _NEVER) <= before:
                 raise TokenError(Reason.TOKEN_REVOKED, "sub")

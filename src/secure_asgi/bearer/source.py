@@ -23,9 +23,7 @@ from .._cache import TwoGenerations
 from .._fetch import Fetcher, FetchError
 from ..denial import Reason
 from ..errors import ConfigurationError
-from .addresses import is_fetchable as is_fetchable
-from .addresses import leads_inside
-from .addresses import metadata_urls as metadata_urls
+from .addresses import is_fetchable, leads_inside, metadata_urls
 from .encoding import parse_object
 from .keys import KeySet, shown
 from .unavailable import UnavailableError

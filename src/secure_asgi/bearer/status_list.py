@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 from .._fetch import Fetcher, FetchError, without_secrets
 from ..denial import Reason
 from ..errors import ConfigurationError, TokenError
+from .addresses import is_fetchable
 from .claims import DEFAULT_LEEWAY, END_OF_TIME
 from .encoding import decode_base64url, parse_object
 from .jws import verify
 from .keys import ASYMMETRIC, KeySet
-from .source import is_fetchable
 from .unavailable import UnavailableError
 
 if TYPE_CHECKING:

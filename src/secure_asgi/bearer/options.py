@@ -1,0 +1,12 @@
+"""Checks of options that several parts have."""
+
+from typing import Any
+
+from ..errors import ConfigurationError
+
+
+def positive_seconds(option: str, seconds: Any) -> float:
+    """``seconds``, if that is a number above 0 and not infinite. Raises ``ConfigurationError``."""
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds < float("inf"):
+        raise ConfigurationError(f"{option}= is a positive number of seconds, got {seconds!r}")
+    return seconds
