@@ -110,6 +110,10 @@ WRONG = {
     "with issuer=": {"issuers": LISTED, "issuer": "https://acme.example"},
     "with audience=": {"issuers": LISTED, "audience": "orders"},
     "with jwks=": {"issuers": LISTED, "jwks": ACME.jwks},
+    "with require_bound=, which would bind nobody": {"issuers": LISTED, "require_bound": True},
+    "with max_lifetime=": {"issuers": LISTED, "max_lifetime": 60},
+    "with algorithms=": {"issuers": LISTED, "algorithms": "ES256"},
+    "with leeway=": {"issuers": LISTED, "leeway": 0},
     "neither": {},
     "no audience": {"issuer": "https://acme.example"},
 }

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import replace
 from datetime import date
 from hashlib import sha256
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
@@ -151,32 +152,25 @@ class BearerAuthMiddleware(Layer):
     ) -> None:
         super().__init__(app, mode=mode, shadow_until=shadow_until, exempt=exempt)
         load_pyjwt()
+        of_one: dict[str, Any] = {
+            "issuer": issuer,
+            "audience": audience,
+            "jwks_uri": jwks_uri,
+            "jwks": jwks,
+            "jwks_ttl": jwks_ttl,
+            "refresh_cooldown": refresh_cooldown,
+            "fetch_timeout": fetch_timeout,
+            "http": http,
+            "prefetch": prefetch,
+            "algorithms": algorithms,
+            "profile": profile,
+            "leeway": leeway,
+            "max_lifetime": max_lifetime,
+            "require_bound": require_bound,
+        }
+        believed = OneIssuer(Issuer(**of_one)) if issuers is None else issuers_of(issuers)
         if issuers is not None:
-            if issuer is not None or audience is not None or jwks is not None or jwks_uri is not None:
-                raise ConfigurationError(
-                    "issuer=, audience=, jwks= and jwks_uri= belong inside each Issuer(...) when issuers= is given"
-                )
-            believed: Any = issuers_of(issuers)
-        else:
-            believed = OneIssuer(
-                Issuer(
-                    # None is refused there, with the sentence that helps.
-                    issuer,  # type: ignore[arg-type]
-                    audience=audience,  # type: ignore[arg-type]
-                    jwks_uri=jwks_uri,
-                    jwks=jwks,
-                    jwks_ttl=jwks_ttl,
-                    refresh_cooldown=refresh_cooldown,
-                    fetch_timeout=fetch_timeout,
-                    http=http,
-                    prefetch=prefetch,
-                    algorithms=algorithms,
-                    profile=profile,
-                    leeway=leeway,
-                    max_lifetime=max_lifetime,
-                    require_bound=require_bound,
-                )
-            )
+            _refuse_misplaced(of_one)
         self._max_bytes = checked_size(max_bytes)
         self._judge = Judge(believed, introspection, decryption, self._max_bytes)
         if introspection is not None and isinstance(believed, OneIssuer):
@@ -453,6 +447,15 @@ class BearerAuthMiddleware(Layer):
         # A tuple: it is shared by all requests of a token, and one of them must not add to it.
         auth.scopes = tuple(sorted(scopes))  # type: ignore[assignment]
         return auth
+
+
+def _refuse_misplaced(of_one: dict[str, Any]) -> None:
+    """An option that would apply to none of several issuers is not passed over: it may be the one that refuses."""
+    defaults = {name: parameter.default for name, parameter in signature(Issuer).parameters.items()}
+    defaults |= {"issuer": None, "audience": None}  # which an Issuer must have
+    misplaced = [f"{name}=" for name, value in of_one.items() if value != defaults[name]]
+    if misplaced:
+        raise ConfigurationError(f"with issuers= these belong inside each Issuer(...): {', '.join(misplaced)}")
 
 
 def _checked_mode(dpop: str, nonce: Secret | None, store: ReplayStore | None) -> str:
