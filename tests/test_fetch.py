@@ -19,7 +19,7 @@ def web():
         yield web
 
 
-def fetch(web, path="/", *, timeout=0.4, **options):
+def fetch(web, path="/", *, timeout=30.0, **options):
     try:
         return Fetcher(timeout=timeout).get_blocking(
             web.url + path, **{"types": ("text/plain",), "max_bytes": 100, **options}
@@ -71,8 +71,9 @@ def test_a_server_at_fault(answer, complaint, web):
     web.answers["/"] = getattr(web, answer) if isinstance(answer, str) else answer
     began = time.monotonic()
     with pytest.raises(FetchError, match=complaint):
-        fetch(web, types=("text/plain", "application/pkix-crl"))
-    assert time.monotonic() - began < 2
+        # Only who never ends is timed: a busy machine must not make a fault of a slow turn.
+        fetch(web, timeout=0.4 if isinstance(answer, str) else 30.0, types=("text/plain", "application/pkix-crl"))
+    assert time.monotonic() - began < 10
     assert not web.asked["/other"]
 
 

@@ -450,11 +450,13 @@ def test_a_responder_at_fault(fault, web, responder, caplog):
     responder.fault = (lambda handler, posted: fault(web, handler, posted)) if callable(fault) else fault
     if fault is None:
         web.stop()
+    # Only who does not answer is timed: a busy machine must not make a fault of a slow turn.
+    timeout = 0.3 if callable(fault) else 30
     for mode, expected in (("hard", Reason.REVOCATION_UNKNOWN), ("soft", "good")):
         web.asked.clear()
-        asker, began = OCSP(web.url, mode=mode, timeout=0.15), time.monotonic()
+        asker, began = OCSP(web.url, mode=mode, timeout=timeout), time.monotonic()
         assert judge(asker) == expected
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 10
         settle(asker)
         caplog.clear()
         assert judge(asker, NOON + RETRY_AFTER - 0.1) == expected
@@ -551,7 +553,7 @@ async def test_a_dead_responder_costs_each_request_no_more_than_its_timeout(web,
     async with anyio.create_task_group() as requests:
         for issued in ISSUED:
             requests.start_soon(ask, issued)
-    assert max(refused) < 1
+    assert max(refused) < 5
     settle(asker)
     assert web.asked.total() < len(ISSUED)
 
