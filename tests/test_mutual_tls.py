@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.name import _ASN1Type
 
 from secure_asgi import ConfigurationError, Principal, Reason
+from secure_asgi._certificate_names import NameRules
 from secure_asgi.errors import CertificateError
 from secure_asgi.flow import Layer
 from secure_asgi.mutual_tls import ForwardedCertificate, MutualTLSMiddleware, ProxySecret, TLSExtension
@@ -23,7 +24,6 @@ from secure_asgi.mutual_tls.certificate import MAX_CERTIFICATES, MAX_SIZE, read_
 from secure_asgi.mutual_tls.fields import MAX_HARMLESS, MAX_NAME, CertificateFields
 from secure_asgi.mutual_tls.identity import identity_of, own_name
 from secure_asgi.mutual_tls.middleware import DETAIL
-from secure_asgi.mutual_tls.names import NameRules
 from secure_asgi.testing.certificates import CertificateAuthority
 
 from .asgi import hello, http, websocket

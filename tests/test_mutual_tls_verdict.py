@@ -7,10 +7,10 @@ import pytest
 from cryptography.x509 import load_pem_x509_certificates
 
 from secure_asgi import Reason
+from secure_asgi._certificate_names import NameRules
 from secure_asgi._pins import Pin, PinSet, spki_pin
 from secure_asgi.errors import CertificateError
 from secure_asgi.mutual_tls.identity import own_name
-from secure_asgi.mutual_tls.names import NameRules
 from secure_asgi.mutual_tls.path import VerifiedPath
 from secure_asgi.mutual_tls.verdict import HOLDS, MAX_KNOWN, MAX_KNOWN_SIZE, Admitted, Judge, Refused
 from secure_asgi.testing.certificates import CertificateAuthority

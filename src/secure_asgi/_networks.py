@@ -1,4 +1,4 @@
-"""Networks of proxies that are ours, and the addresses that may lie in them: read once, in one way."""
+"""Networks that an option names, and the addresses that may lie in them: read once, in one way."""
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -8,20 +8,21 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 
-def network(text: str) -> Network:
-    """One entry of a ``trusted=`` option. Raises ``ConfigurationError`` for what is no network, or is everybody."""
+def network(text: str, option: str = "trusted") -> Network:
+    """One entry of an ``option``. Raises ``ConfigurationError`` for what is no network, or is everybody."""
     try:
         found = ip_network(str(text).replace("%", " "), strict=False)  # a zone names a link, not a network
     except ValueError:
+        unix = ' and "unix"' if option == "trusted" else ""
         raise ConfigurationError(
-            f'trusted= takes networks ("10.0.0.0/8", "fd00::/8"), addresses and "unix", never a wildcard; got {text!r}'
+            f'{option}= takes networks ("10.0.0.0/8", "fd00::/8"), addresses{unix}, never a wildcard; got {text!r}'
         ) from None
     if found.prefixlen == 0:
-        raise ConfigurationError(f"trusted={text!r} believes everybody: give your proxies' networks")
+        raise ConfigurationError(f"{option}={text!r} is everybody: give the networks you mean")
     if isinstance(found, IPv6Network) and found.network_address.ipv4_mapped:
-        raise ConfigurationError(f"trusted={text!r}: write the IPv4 network that it maps")
+        raise ConfigurationError(f"{option}={text!r}: write the IPv4 network that it maps")
     if "/" in text and str(ip_address(text.partition("/")[0])) != str(found.network_address):
-        raise ConfigurationError(f"trusted={text!r} has host bits set: write {str(found)!r}")
+        raise ConfigurationError(f"{option}={text!r} has host bits set: write {str(found)!r}")
     return found
 
 

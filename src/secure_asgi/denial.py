@@ -134,6 +134,25 @@ class Reason(StrEnum):
     SCOPE_INSUFFICIENT = "scope_insufficient"
     AUTHENTICATION_INSUFFICIENT = "authentication_insufficient"
     FAILURES_EXCEEDED = "failures_exceeded"
+    # api_keys
+    API_KEY_MISSING = "api_key_missing"
+    API_KEY_MALFORMED = "api_key_malformed"
+    API_KEY_UNKNOWN = "api_key_unknown"
+    API_KEY_EXPIRED = "api_key_expired"
+    API_KEYS_UNAVAILABLE = "api_keys_unavailable"
+    # authorization
+    RULE_MISSING = "rule_missing"
+    RULES_INCOMPLETE = "rules_incomplete"
+    PRINCIPAL_MISSING = "principal_missing"
+    NETWORK_NOT_ALLOWED = "network_not_allowed"
+    ROLE_MISSING = "role_missing"
+    PERMISSION_MISSING = "permission_missing"
+    CLAIM_MISMATCH = "claim_mismatch"
+    AUTHORIZATION_DETAILS_INSUFFICIENT = "authorization_details_insufficient"
+    PREDICATE_REFUSED = "predicate_refused"
+    PREDICATE_FAILED = "predicate_failed"
+    DECISION_POINT_REFUSED = "decision_point_refused"
+    DECISION_POINT_UNAVAILABLE = "decision_point_unavailable"
     # audit
     AUDIT_UNAVAILABLE = "audit_unavailable"
     # sanitized_errors, and the flow where no error layer stands outside

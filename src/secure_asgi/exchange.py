@@ -6,7 +6,7 @@ never holds the scope, a ``receive`` or a ``send``: it adds no reference cycle.
 
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from os import urandom
@@ -104,6 +104,26 @@ class Principal:
         return self.subject
 
 
+class Challenger(Protocol):
+    """How a client is told to authenticate, or to do it better: a layer that authenticates gives one to the exchange.
+
+    ``methods`` are the ``Principal.method`` values it answers for, ``scheme`` below one of them. ``missing`` is the
+    answer to a request without its credentials.
+    """
+
+    @property
+    def methods(self) -> frozenset[str]: ...
+
+    @property
+    def missing(self) -> Denial: ...
+
+    def insufficient_scope(self, scopes: Iterable[str], note: str, scheme: Any) -> Denial: ...
+
+    def insufficient_authentication(
+        self, acr_values: Iterable[str], max_age: float | None, note: str, scheme: Any
+    ) -> Denial: ...
+
+
 class Shadowable(Protocol):
     """What the exchange needs of a layer to know whether its refusals are suspended today."""
 
@@ -118,7 +138,8 @@ class Exchange:
     claimed: the socket's own until a layer knows better. ``peer`` is the raw socket peer if our server hook recorded
     it; ``server_client`` is what the server put into ``scope["client"]``, before a layer of ours did.
     ``client_request_id`` is an X-Request-ID that was not believed, escaped. ``host`` is what TrustedHost passed,
-    lower-case and without a port, else empty. ``denial`` is the refusal that was sent; ``decisions`` what each gate
+    lower-case and without a port, else empty. ``challengers`` are of the layers that authenticate, and that the request
+    has passed, outermost first. ``denial`` is the refusal that was sent; ``decisions`` what each gate
     decided, shadow verdicts too; ``status`` the one sent (101 for an accepted WebSocket); ``route`` the template, known
     from the response head on; ``outcome`` is None while the answer is under way; ``error_type`` the class name of what
     was raised, never the exception. ``memo`` is what a layer must remember for its stamp or end, by layer; never put
@@ -132,6 +153,7 @@ class Exchange:
         "_shadowed",
         "awaits_connect",
         "bytes_sent",
+        "challengers",
         "client",
         "client_request_id",
         "decisions",
@@ -177,6 +199,7 @@ class Exchange:
         self.client_request_id: str = ""
         self.peer_certificate: PeerCertificate | None = None
         self.principal: Principal | None = None
+        self.challengers: tuple[Challenger, ...] = ()
         self.denial: Denial | None = None
         self.decisions: list[Decision] = []
         self.status: int | None = None

@@ -24,7 +24,7 @@ from .refusal import refuse
 
 logger = logging.getLogger("secure_asgi")
 
-Answer = Denial | Reply | None
+Answer = Denial | Reply | Decision | None
 OnRequest = Callable[[Exchange, Scope], Answer | Awaitable[Answer]]
 OnResponse = Callable[[Exchange, RawHeaders], Denial | None]
 OnError = Callable[[Exchange, Exception], Denial | None]
@@ -95,7 +95,7 @@ class Layer:
         return cls.name
 
     def on_request(self, exchange: Exchange, scope: Scope) -> Answer | Awaitable[Answer]:
-        """Gate: None passes, a ``Denial`` refuses, a ``Reply`` answers."""
+        """Gate: None passes, a ``Decision`` passes too and is recorded, a ``Denial`` refuses, a ``Reply`` answers."""
         return None
 
     def on_exempt(self, exchange: Exchange, scope: Scope) -> Answer | Awaitable[Answer]:
@@ -121,6 +121,12 @@ class Layer:
         """Envelope: once, when everything further in has ended, however it ended."""
         return None
 
+    def on_application(self, app: ASGIApp) -> None:
+        """Once per flow, with the application inside it: when that has started, or else before the first request.
+
+        Raising ``ConfigurationError`` fails the start-up. On a request it is logged: what to answer, the layer knows.
+        """
+
     async def on_startup(self, scope: Scope) -> None:
         """Resource: opens; ``scope["app"]`` is the application with its routes. Raising fails the start-up."""
 
@@ -141,6 +147,7 @@ _HOOKS = (
     "on_error",
     "on_sent",
     "on_end",
+    "on_application",
     "on_startup",
     "on_shutdown",
 )
@@ -208,6 +215,7 @@ class Flow:
         self._resources = tuple(
             layer for layer in layers if _overrides(layer, "on_startup") or _overrides(layer, "on_shutdown")
         )
+        self._strangers = tuple(layer for layer in layers if _overrides(layer, "on_application"))
         self._claims = {layer.claim for layer in layers if layer.claim is not None}
 
     def _refuse_two_of_one_place(self) -> None:
@@ -236,6 +244,8 @@ class Flow:
             return await self._other(kind, scope, receive, send)
         if self._claims:
             self._take_claims(scope)
+        if self._strangers:
+            self._introduce_late()
         caller = scope
         exchange: Exchange | None = scope.get(SCOPE_KEY)
         is_first = exchange is None
@@ -260,7 +270,7 @@ class Flow:
                         hook, decision = layer.on_exempt, layer.exempted
                     try:
                         answer = hook(exchange, scope)
-                        if answer is not None and not isinstance(answer, (Denial, Reply)):
+                        if answer is not None and not isinstance(answer, (Denial, Reply, Decision)):
                             answer = await answer
                     except Exception as crash:
                         if not _survives(exchange, layer, crash):
@@ -268,6 +278,8 @@ class Flow:
                         continue
                     if answer is None:
                         decisions.append(decision)
+                    elif isinstance(answer, Decision):
+                        decisions.append(answer)
                     elif not _suspended(exchange, layer, answer):
                         sender.leave_from(entered)
                         if isinstance(answer, Reply):
@@ -337,8 +349,8 @@ class Flow:
     async def _other(self, kind: str, scope: Scope, receive: Receive, send: Send) -> None:
         if kind != "lifespan":
             raise RuntimeError(f"secure_asgi does not know the scope type {kind!r} and lets nothing unknown pass")
-        if self._resources or self._claims:
-            await Lifespan(self.app, self._resources, self._take_claims).run(scope, receive, send)
+        if self._resources or self._claims or self._strangers:
+            await Lifespan(self.app, self._resources, self._take_claims, self._introduce).run(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
@@ -347,6 +359,19 @@ class Flow:
         if app is not None:
             for claim in self._claims:
                 claim.take(app)
+
+    def _introduce(self) -> None:
+        """Show the application, which has all its routes by now, to the layers that ask for it."""
+        strangers, self._strangers = self._strangers, ()
+        for layer in strangers:
+            layer.on_application(self.app)
+
+    def _introduce_late(self) -> None:
+        """There was no lifespan."""
+        try:
+            self._introduce()
+        except ConfigurationError as error:
+            logger.error("%s", error)
 
     def _is_guarded(self, exchange: Exchange, entered: int) -> bool:
         """An error layer stands outside the layer ``entered``: here, or in a flow further out."""

@@ -25,10 +25,17 @@ class Lifespan:
     An application that rejects lifespan does not keep them closed: then the protocol is completed for it.
     """
 
-    __slots__ = ("_app", "_opened", "_resources", "_state", "_take_claims")
+    __slots__ = ("_app", "_introduce", "_opened", "_resources", "_state", "_take_claims")
 
-    def __init__(self, app: ASGIApp, resources: tuple[Resource, ...], take_claims: Callable[[Scope], None]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        resources: tuple[Resource, ...],
+        take_claims: Callable[[Scope], None],
+        introduce: Callable[[], None],
+    ) -> None:
         self._app = app
+        self._introduce = introduce
         self._resources = resources
         self._take_claims = take_claims
         self._opened: list[Resource] = []
@@ -45,6 +52,8 @@ class Lifespan:
 
         async def replay() -> Message:
             nonlocal startup, is_stopping
+            if self._state == "failed":
+                return {"type": "lifespan.shutdown"}  # it had started, and we do not let it
             message, startup = startup, None
             if message is None:
                 message = await receive()
@@ -52,7 +61,8 @@ class Lifespan:
             return message
 
         async def relay(message: Message) -> None:
-            await send(await self._heed(message))
+            if self._state != "failed":  # then the server has had the last word
+                await send(await self._heed(message))
 
         try:
             try:
@@ -87,6 +97,13 @@ class Lifespan:
         """Follow what the application says of itself; our resources close before the server hears it has stopped."""
         kind = message["type"]
         if kind == "lifespan.startup.complete":
+            try:
+                self._introduce()
+            except Exception as error:
+                logger.error("start-up failed", exc_info=error)
+                self._state = "failed"
+                await self._close()
+                return {"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"}
             self._state = "started"
         elif kind == "lifespan.startup.failed":
             self._state = "failed"

@@ -4,7 +4,7 @@ The story, file by file: ``challenge`` (what the client sent, and what it is tol
 strictly) → ``keys`` (a JWK Set, prepared) → ``jws`` (form and signature) → ``claims`` (does it hold here and now) →
 ``jwe`` (encrypted tokens) → ``source`` (where keys come from) → ``issuers`` (whose tokens) → ``introspection`` (asking
 the issuer) → ``judge`` (what a token proves). Then, on every request: ``binding``, ``dpop``, ``replay`` and ``nonces``
-(is it this client's) → ``revocation`` and ``status_list`` (was it taken back) → ``requirements`` and ``step_up`` (is it
+(is it this client's) → ``revocation`` and ``status_list`` (was it taken back) → ``requirements`` (is it
 enough). ``metadata`` tells clients where tokens come from, ``failures`` stops who guesses; ``middleware`` is all of it.
 """
 

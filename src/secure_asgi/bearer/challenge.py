@@ -61,6 +61,8 @@ class Challenges:
     no origin access to anything, and a CORS layer outside that has a list of its own replaces this one.
     """
 
+    methods = frozenset(("bearer", "dpop"))
+
     __slots__ = (
         "_exposed",
         "_invalid_proof",

@@ -199,6 +199,7 @@ class BearerAuthMiddleware(Layer):
             bearer=dpop != "require",
             resource_metadata=None if resource is None else resource.url,
         )
+        self._as_only_challenger = (self._challenges,)
         self._required = required
         # Nothing but the token is asked for: then one that is known and bound to nothing is let in without more ado.
         self._is_token_enough = (
@@ -219,6 +220,7 @@ class BearerAuthMiddleware(Layer):
             reply = self._own_document(scope)
             if reply is not None:
                 return reply
+        self._offer(exchange)
         credentials = exchange.fields(scope).get(b"authorization")
         if credentials is None:
             return self._without_token(exchange, scope)
@@ -257,6 +259,7 @@ class BearerAuthMiddleware(Layer):
             reply = self._own_document(scope)
             if reply is not None:
                 return reply
+        self._offer(exchange)
         self._pass_unverified(exchange, scope)
         return None
 
@@ -435,6 +438,11 @@ class BearerAuthMiddleware(Layer):
         if self._readiness is not None and scope["type"] == "http" and route_path(scope) in self._readiness:
             return _readiness([issuer.source for issuer in self._judge.issuers.known()])
         return None
+
+    def _offer(self, exchange: Exchange) -> None:
+        """Who asks more of the client than we do has to name our schemes."""
+        others = exchange.challengers
+        exchange.challengers = (*others, self._challenges) if others else self._as_only_challenger
 
     def _pass_unverified(self, exchange: Exchange, scope: Scope) -> None:
         """Nobody, or who a layer further out has found (a client certificate)."""

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from typing import Literal
 
+from .._step_up import authenticated_enough
 from ..denial import Denial
 from ..errors import ConfigurationError
 from ..exchange import Principal
 from .challenge import Challenges, Scheme
-from .step_up import authenticated_enough
 
 Lacking = Literal["scope", "authentication"]
 

@@ -3,8 +3,7 @@
 Read ``middleware`` first: it tells the story. ``source`` (the TLS connection to this server) and ``forwarded`` (a proxy
 in front of it) are where the certificate comes from, ``fields`` the request fields that could pass for one,
 ``certificate`` what is in it. ``verdict`` is what we think of it and for how long: ``trust`` and ``path`` (does it lead
-to an authority we trust), ``spiffe``, ``crl`` and ``ocsp`` (is it revoked), ``names`` (is it allowed) and ``identity``
-(who is it).
+to an authority we trust), ``spiffe``, ``crl`` and ``ocsp`` (is it revoked), and ``identity`` (who is it).
 """
 
 from .crl import CRLs, check_revocation, read_crl

@@ -3,12 +3,12 @@
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from .._certificate_names import lower_domain
 from .._pins import spki_pin
 from ..denial import Reason
 from ..errors import CertificateError
 from ..exchange import PeerCertificate
 from . import pem
-from .names import lower_domain
 from .parts import value
 from .spiffe import is_spiffe_id, names_a_workload
 

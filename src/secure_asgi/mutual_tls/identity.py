@@ -6,9 +6,9 @@
 from collections.abc import Callable, Mapping
 from inspect import iscoroutinefunction
 
+from .._certificate_names import is_absolute, is_host, is_mailbox
 from ..errors import ConfigurationError
 from ..exchange import PeerCertificate, Principal
-from .names import is_absolute, is_host, is_mailbox
 
 Identity = Callable[[PeerCertificate], Principal | None]
 

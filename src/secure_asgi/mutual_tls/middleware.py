@@ -6,6 +6,7 @@ from datetime import date
 from typing import ClassVar, Literal
 
 from .._asgi import ASGIApp, Scope
+from .._certificate_names import NameRules
 from .._pins import Pin, PinSet
 from ..denial import Denial, Reason
 from ..errors import CertificateError, ConfigurationError
@@ -14,7 +15,6 @@ from ..flow import Layer
 from .certificate import describe, describe_given
 from .fields import CertificateFields
 from .identity import Identity, identity_of
-from .names import NameRules
 from .path import MAX_DEPTH
 from .source import CertificateSource, TLSExtension, asks_for_none, is_resumed
 from .trust import Anchors, TrustAnchors

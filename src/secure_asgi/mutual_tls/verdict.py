@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from .._cache import TwoGenerations
+from .._certificate_names import NameRules
 from .._pins import PinSet, spki_pin
 from ..denial import Reason
 from ..errors import CertificateError
 from ..exchange import PeerCertificate, Principal
 from .certificate import Given, describe, digest, read_certificates
 from .identity import OwnName
-from .names import NameRules
 from .path import VerifiedPath
 from .trust import TrustAnchors
 

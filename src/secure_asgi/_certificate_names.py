@@ -6,8 +6,8 @@ There are no regular expressions, and no text of a whole subject is ever searche
 
 from collections.abc import Iterable, Mapping
 
-from ..errors import ConfigurationError
-from ..exchange import PeerCertificate
+from .errors import ConfigurationError
+from .exchange import PeerCertificate
 
 _ALPHANUMERIC = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _LABEL = _ALPHANUMERIC | frozenset("-_")
@@ -29,21 +29,21 @@ _EXAMPLES = (
 
 
 class NameRules:
-    """``allow=``: one rule or several; a certificate is let in if one of its names matches one of them.
+    """``allow=``, or another ``option``: one rule or several; a certificate is let in if a name of its matches one.
 
     Raises ``ConfigurationError`` for a rule that does not read as one, and for no rule at all.
     """
 
     __slots__ = ("_exact", "_patterns", "_subjects")
 
-    def __init__(self, rules: str | Iterable[str]) -> None:
+    def __init__(self, rules: str | Iterable[str], option: str = "allow") -> None:
         given = (rules,) if isinstance(rules, str) else tuple(rules)
         if not given:
             raise ConfigurationError(
-                f"allow= got no rule: leave it out to accept every verified certificate, or give {_EXAMPLES}"
+                f"{option}= got no rule: leave it out to accept every verified certificate, or give {_EXAMPLES}"
             )
-        parsed = tuple(_parse(rule) for rule in given if not _is_subject(rule))
-        self._subjects = tuple(_parse_subject(rule) for rule in given if _is_subject(rule))
+        parsed = tuple(_parse(rule, option) for rule in given if not _is_subject(rule))
+        self._subjects = tuple(_parse_subject(rule, option) for rule in given if _is_subject(rule))
         self._exact = frozenset(rule for rule in parsed if "*" not in rule[1])
         self._patterns = tuple(rule for rule in parsed if "*" in rule[1])
 
@@ -92,19 +92,19 @@ def _is_plain(part: str, plain: frozenset[str]) -> bool:
     return part not in ("", ".", "..") and plain.issuperset(part)
 
 
-def _parse(rule: str) -> tuple[str, str]:
+def _parse(rule: str, option: str) -> tuple[str, str]:
     """``"dns:Client.example"`` → ``("dns", "client.example")``."""
     kind, _, text = rule.partition(":") if isinstance(rule, str) else ("", "", "")
     if kind == "spiffe":
         kind, text = "uri", rule
     if kind.lower() in ("cn", "subject"):
         raise ConfigurationError(
-            f"allow= goes by subject alternative names, or by all the attributes you name: {_EXAMPLES}; got {rule!r}"
+            f"{option}= goes by subject alternative names, or by all the attributes you name: {_EXAMPLES}; got {rule!r}"
         )
     if kind not in _KINDS:
-        raise ConfigurationError(f"allow= takes rules such as {_EXAMPLES}; got {rule!r}")
+        raise ConfigurationError(f"{option}= takes rules such as {_EXAMPLES}; got {rule!r}")
     if not (text.isascii() and text.isprintable() and " " not in text):
-        raise ConfigurationError(f"allow= takes names in ASCII (a host name as A-labels, xn--...), got {rule!r}")
+        raise ConfigurationError(f"{option}= takes names in ASCII (a host name as A-labels, xn--...), got {rule!r}")
     match kind:
         case "dns":
             text = text.lower()
@@ -119,7 +119,7 @@ def _parse(rule: str) -> tuple[str, str]:
             is_good = is_host(domain) and (local == "*" or ("*" not in local and local != ""))
             shape = 'an address, in which "*" may stand for all before the @'
     if not is_good:
-        raise ConfigurationError(f"allow= wants {kind}: followed by {shape}; got {rule!r}")
+        raise ConfigurationError(f"{option}= wants {kind}: followed by {shape}; got {rule!r}")
     return kind, text
 
 
@@ -138,7 +138,7 @@ def _is_subject(rule: object) -> bool:
     return isinstance(rule, str) and rule.startswith("dn:")
 
 
-def _parse_subject(rule: str) -> _Attributes:
+def _parse_subject(rule: str, option: str) -> _Attributes:
     """``"dn:O=Example,CN=*"`` → ``(("O", "Example"), ("CN", "*"))``."""
     from cryptography.x509 import Name  # only here: without such a rule it is loaded with the first certificate
 
@@ -149,8 +149,8 @@ def _parse_subject(rule: str) -> _Attributes:
     kinds = {kind for kind, _ in wanted}
     if not wanted or len(kinds) != len(wanted) or any("*" in value and value != "*" for _, value in wanted):
         raise ConfigurationError(
-            "allow= wants dn: followed by attributes as RFC 4514 writes them, each type once, each value to the letter "
-            f'or "*"; got {rule!r}'
+            f"{option}= wants dn: followed by attributes as RFC 4514 writes them, each type once, each value to the "
+            f'letter or "*"; got {rule!r}'
         )
     return wanted
 

@@ -3,8 +3,6 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from .claims import DEFAULT_LEEWAY
-
 
 def authenticated_enough(
     claims: Mapping[str, Any],
@@ -12,7 +10,7 @@ def authenticated_enough(
     acr_values: str | Collection[str] = (),
     max_age: float | None = None,
     now: float,
-    leeway: float = DEFAULT_LEEWAY,
+    leeway: float = 30.0,
 ) -> bool:
     """Whether ``claims`` (of a token that holds, or of an introspection answer) meet both requirements (STEP-1).
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from secure_asgi.bearer.step_up import authenticated_enough
+from secure_asgi._step_up import authenticated_enough
 
 NOW = 1_790_000_000
 GOLD, SILVER = "urn:example:gold", "urn:example:silver"
