@@ -12,6 +12,10 @@ _HOME = {
     "JSONLinesSink": "audit",
     "LoggingSink": "audit",
     "StdoutSink": "audit",
+    "Access": "authorization",
+    "AuthorizationMiddleware": "authorization",
+    "DecisionPoint": "authorization",
+    "Rule": "authorization",
     "BearerAuthMiddleware": "bearer",
     "Claims": "bearer",
     "Decryption": "bearer",
@@ -94,6 +98,10 @@ if TYPE_CHECKING:
     from .audit import JSONLinesSink as JSONLinesSink
     from .audit import LoggingSink as LoggingSink
     from .audit import StdoutSink as StdoutSink
+    from .authorization import Access as Access
+    from .authorization import AuthorizationMiddleware as AuthorizationMiddleware
+    from .authorization import DecisionPoint as DecisionPoint
+    from .authorization import Rule as Rule
     from .bearer import BearerAuthMiddleware as BearerAuthMiddleware
     from .bearer import Claims as Claims
     from .bearer import Decryption as Decryption

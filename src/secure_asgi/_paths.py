@@ -45,7 +45,7 @@ class PathSet:
     A path with an empty or a dot segment lies below no prefix, because another router may read it differently.
     """
 
-    __slots__ = ("_exact", "_prefixes")
+    __slots__ = ("exact", "prefixes")
 
     def __init__(self, paths: str | Iterable[str], *, option: str) -> None:
         given = (paths,) if isinstance(paths, str) or not isinstance(paths, Iterable) else tuple(paths)
@@ -54,17 +54,17 @@ class PathSet:
                 raise ConfigurationError(
                     f'{option}= takes paths that begin with "/": "/health", or "/public/" with all below; got {path!r}'
                 )
-        self._exact = frozenset(given)
+        self.exact = frozenset(given)
         # "/" is the root document alone: as a prefix it would exempt everything, and nobody means that.
-        self._prefixes = tuple(path for path in given if path.endswith("/") and path != "/")
+        self.prefixes = tuple(path for path in given if path.endswith("/") and path != "/")
 
     def __bool__(self) -> bool:
-        return bool(self._exact)
+        return bool(self.exact)
 
     def __contains__(self, path: str) -> bool:
-        if path in self._exact:
+        if path in self.exact:
             return True
-        return bool(self._prefixes) and path.startswith(self._prefixes) and _is_plain(path)
+        return bool(self.prefixes) and path.startswith(self.prefixes) and _is_plain(path)
 
 
 def _is_plain(path: str) -> bool:

@@ -40,6 +40,8 @@ ORDER: tuple[str, ...] = (
     "rate_limit:client",  # before anything costs CPU
     "mutual_tls",
     "bearer",
+    "api_keys",
+    "authorization",  # who is known by now, and nothing has been spent on who may not
     "rate_limit:principal",
     "rate_limit:custom",
 )
