@@ -12,7 +12,7 @@ from .._paths import PathSet
 from .._routes import RouteEntry
 from .._templates import Template
 from .rules import Rule
-from .table import WEBSOCKET
+from .table import WEBSOCKET, names
 
 Kind = Literal["route_without_rule", "rule_without_route", "rule_shadowed", "rule_misplaced"]
 
@@ -101,8 +101,8 @@ class _Gate:
         for position, rule in enumerate(self._rules):
             before = [one for one in self._rules[:position] if one.template.covers(rule.template)]
             methods = rule.methods or {"*"}
-            if before and all(any(_names(one, method) for one in before) for method in methods):
-                named = next(one for one in before if _names(one, min(methods)))
+            if before and all(any(names(one, method) for one in before) for method in methods):
+                named = next(one for one in before if names(one, min(methods)))
                 yield Finding(
                     "rule_shadowed",
                     f"{rule.name} never decides, because {named.name} stands before it: put it first, or leave it out",
@@ -142,7 +142,7 @@ class _Gate:
         for rule in self._rules:
             if rule is row.rule:
                 return
-            if row.method == "*" or _names(rule, row.method):
+            if row.method == "*" or names(rule, row.method):
                 yield rule.name, rule.template
 
     def _methods_of(self, route: RouteEntry) -> Sequence[str]:
@@ -156,18 +156,18 @@ class _Gate:
 
     def _governing(self, route: RouteEntry, method: str) -> Rule | None:
         for rule in self._rules:
-            if _names(rule, method) and rule.template.covers(route.template):
+            if names(rule, method) and rule.template.covers(route.template):
                 return rule
         return None
 
     def _overlapping(self, row: Row) -> bool:
         return any(
-            (row.method == "*" or _names(rule, row.method)) and rule.template.overlaps(row.route.template)
+            (row.method == "*" or names(rule, row.method)) and rule.template.overlaps(row.route.template)
             for rule in self._rules
         )
 
     def _fits(self, rule: Rule, row: Row) -> bool:
-        if row.method != "*" and not _names(rule, row.method):
+        if row.method != "*" and not names(rule, row.method):
             return False
         if _is_open(row.route) and rule.template.overlaps(row.route.template):
             return True
@@ -183,12 +183,6 @@ class _Gate:
             and earlier.template.covers(template)
             for earlier in self._routes[:position]
         )
-
-
-def _names(rule: Rule, method: str) -> bool:
-    if rule.methods is None:
-        return method != WEBSOCKET
-    return method in rule.methods or (method == "HEAD" and "GET" in rule.methods)
 
 
 def _is_open(route: RouteEntry) -> bool:
