@@ -48,6 +48,12 @@ def routes_of(app: Any) -> list[RouteEntry] | None:
     return None if inner is None else list(_entries(inner, "", "", 0))
 
 
+def root_path_of(app: Any) -> str:
+    """The ``root_path`` that ``app`` will put in place of the server's when it is called (FastAPI), or ""."""
+    path = getattr(_with_routes(app), "root_path", "")
+    return path if isinstance(path, str) else ""
+
+
 def _with_routes(app: Any) -> Any:
     """The application in ``app`` that has routes; None without one."""
     for _ in range(_DEEPEST):

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from .._asgi import ASGIApp, Scope
 from .._paths import route_path
-from .._routes import routes_of
+from .._routes import root_path_of, routes_of
 from ..denial import Denial, Reason
 from ..errors import ConfigurationError
 from ..exchange import Decision, Exchange
@@ -22,7 +22,7 @@ from .decision_point import DecisionPoint
 from .predicates import Access, Predicates
 from .roles import RoleMap
 from .rules import Rule
-from .table import RuleTable
+from .table import WEBSOCKET, RuleTable
 
 logger = logging.getLogger("secure_asgi")
 
@@ -71,6 +71,7 @@ class AuthorizationMiddleware(Layer):
         self.default = default
         self._refuses_gaps = coverage == "refuse"
         self._gap: Denial | None = None
+        self._root_path = ""
         self._table = RuleTable(self.rules)
         self._roles = RoleMap({} if roles is None else roles)
         self._predicates = Predicates(deadline)
@@ -83,8 +84,13 @@ class AuthorizationMiddleware(Layer):
     def on_request(self, exchange: Exchange, scope: Scope) -> Answer | Awaitable[Answer]:
         if self._gap is not None:
             return self._gap
-        method = scope["method"] if scope["type"] == "http" else "WEBSOCKET"
-        path = route_path(scope)
+        if scope["type"] == "websocket":
+            method = WEBSOCKET
+        else:
+            method = scope["method"]
+            if method == WEBSOCKET:  # a token like any other to HTTP, and no WebSocket
+                return self._without_rule(exchange)
+        path = route_path({**scope, "root_path": self._root_path} if self._root_path else scope)
         found = self._table.find(method, path)
         if found is None:
             return self._without_rule(exchange)
@@ -99,6 +105,7 @@ class AuthorizationMiddleware(Layer):
         return self._passed[rule]
 
     def on_application(self, app: ASGIApp) -> None:
+        self._root_path = root_path_of(app)
         report = self.coverage_of(app)
         if report is None:
             logger.warning(
