@@ -41,17 +41,21 @@ class Rule:
     ``"WEBSOCKET"``, which only a rule that says so covers. ``path`` a template as the router writes them, with ``*``
     for one segment and a last ``**`` for the rest.
 
-    ``scopes`` all of them granted to the token, ``any_scopes`` at least one of them. ``roles`` at least one of them
-    held, ``permissions`` all of them, by what ``AuthorizationMiddleware(roles=...)`` says roles hold. A role grants no
-    scope: scopes limit the client and roles its user, and a narrow token of a mighty user stays narrow.
-    ``acr`` one of these sign-ins, ``amr`` all of these means used in it, ``max_age`` at most so many seconds ago;
-    who has not is asked to sign in again (RFC 9470). ``certificate`` a verified client certificate, True for any, or
-    names as ``MutualTLSMiddleware(allow=...)`` takes them. ``claims`` a claim by name, and the value or values it may
-    have; a claim that is a list has to hold one of them; ``"{name}"`` is the path parameter of that name, which keeps
-    tenants apart. ``networks`` the client's address has to be in, ``denied_networks`` it must not be in; a client
-    without an address is in neither, and refused by both. ``authorization_details`` objects that the token has to grant
-    (RFC 9396). ``when`` functions of an ``Access`` that say True, or a ``DecisionPoint``. ``public`` asks for nobody at
-    all. Without any of these, every principal will do.
+    ``scopes`` all of them granted to the token, ``any_scopes`` at least one of them; the challenge names all that lack
+    (RFC 6750 section 3.1 has no way to say "one of"). ``roles`` at least one of them held, ``permissions`` all of them,
+    by what ``AuthorizationMiddleware(roles=...)`` says roles hold. A role grants no scope: scopes limit the client and
+    roles its user, and an administrator's narrow token must not become a wide one.
+    ``acr`` one of these sign-ins, the best first, ``amr`` all of these means used in it (RFC 8176), ``max_age`` seconds
+    since then at most, with 30 of clock skew; who has not is asked to sign in again (RFC 9470), after all else is met.
+    ``certificate`` a verified client certificate, True for any, or names as ``MutualTLSMiddleware(allow=...)`` takes
+    them. ``claims`` a claim of the top level by its name, and the value or values it may have, by type too (1 is not
+    True, ``"1"`` not 1); a claim that is a list of texts has to hold one; ``"{name}"`` is the path parameter of that
+    name, as text, which keeps tenants apart (ASVS 8.4.1). A claim that is missing matches nothing.
+    ``networks`` the client's trusted address has to be in, ``denied_networks`` it must not be in, which wins; a client
+    without an address is refused by both. ``authorization_details`` objects, all of which the token has to grant (RFC
+    9396): each by one object of the same ``type`` that has at least the same members. ``when`` functions of an
+    ``Access`` that say True, or a ``DecisionPoint``. ``public=True`` asks for nobody at all, but for networks and
+    ``when``. Without any of these, every principal will do.
 
     Rules are immutable. Raises ``ConfigurationError`` for a wrong option.
     """
@@ -255,8 +259,10 @@ def _seconds(max_age: int | None) -> int | None:
 def _certificate(given: Any) -> Any:
     if given is None or given is False:
         return None
-    names = True if given is True else _several(given)
-    if not names or (names is not True and not all(isinstance(name, str) for name in names)):
+    if given is True:
+        return True
+    names = _several(given)
+    if not names or not all(isinstance(name, str) for name in names):
         raise ConfigurationError(
             f"certificate= is True, or names as MutualTLSMiddleware(allow=...) takes them; got {given!r}"
         )
@@ -269,7 +275,7 @@ def _claims(given: Mapping[str, Any] | None) -> dict[str, Any]:
         return {}
     if not isinstance(given, Mapping) or not given:
         raise ConfigurationError(
-            f'claims= maps claims to the values they may have, {{"tenant": "{{tenant}}"}}, or is left out; got {given!r}'
+            f'claims= maps claims to values they may have, {{"tenant": "{{tenant}}"}}, or is left out, got {given!r}'
         )
     return {claim: wanted if isinstance(wanted, dict) else _several(wanted) for claim, wanted in given.items()}
 
