@@ -3,40 +3,35 @@
 RFC 6750 section 3.1 (scopes), RFC 9470 (step-up), RFC 9396 (authorization details), RFC 8176 (``amr``); ASVS 5.0 V8.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from .._certificate_names import NameRules
-from .._challengers import forbidden, insufficient_authentication, insufficient_scope, unauthenticated
-from .._networks import Network, address, network
-from .._step_up import authenticated_enough
+from .._challengers import forbidden, unauthenticated
 from .._templates import Template
 from ..denial import Denial, Reason
 from ..errors import ConfigurationError
-from ..exchange import Exchange, Principal
+from ..exchange import Exchange
+from .checks import (
+    Check,
+    Networks,
+    by_any_scope,
+    by_certificate,
+    by_claim,
+    by_details,
+    by_permissions,
+    by_roles,
+    by_scopes,
+    by_sign_in,
+)
 from .details import WantedDetails
-from .placeholders import fill, placeholder
 from .roles import NOTHING_HELD, Held
 
-_TOKEN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ-")
-
-LEEWAY: Final = 30.0
-"""Seconds of clock skew in ``max_age``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a check has to go by: the principal, and what its roles hold."""
-
-    exchange: Exchange
-    principal: Principal
-    held: Held
-    params: Mapping[str, str]
-    now: float
-
-
-Check = Callable[["Rule", Asked], Denial | None]
+_METHOD: Final = re.compile(r"[A-Z][A-Z-]*")
+_SCOPE: Final = re.compile(r"[!#-\[\]-~]+")
+"""RFC 6749 section 3.3; what can be named in a challenge."""
+_IN_CHALLENGES: Final = frozenset(("scopes", "any_scopes", "acr"))
+_EXACT: Final = frozenset(("scopes", "any_scopes", "roles", "permissions"))
 
 
 class Rule:
@@ -46,25 +41,29 @@ class Rule:
     ``"WEBSOCKET"``, which only a rule that says so covers. ``path`` a template as the router writes them, with ``*``
     for one segment and a last ``**`` for the rest.
 
-    ``scopes`` all of them granted to the token, ``any_scopes`` at least one of them. ``roles`` at least one of them
-    held, ``permissions`` all of them, by what ``AuthorizationMiddleware(roles=...)`` says roles hold. A role grants no
-    scope: scopes limit the client and roles its user, and a narrow token of a mighty user stays narrow.
-    ``acr`` one of these sign-ins, ``amr`` all of these means used in it, ``max_age`` at most so many seconds ago;
-    who has not is asked to sign in again (RFC 9470). ``certificate`` a verified client certificate, True for any, or
-    names as ``MutualTLSMiddleware(allow=...)`` takes them. ``claims`` a claim by name, and the value or values it may
-    have; a claim that is a list has to hold one of them; ``"{name}"`` is the path parameter of that name, which keeps
-    tenants apart. ``networks`` the client's address has to be in, ``denied_networks`` it must not be in; a client
-    without an address is in neither, and refused by both. ``authorization_details`` objects that the token has to grant
-    (RFC 9396). ``when`` functions of an ``Access`` that say True, or a ``DecisionPoint``. ``public`` asks for nobody at
-    all. Without any of these, every principal will do.
+    ``scopes`` all of them granted to the token, ``any_scopes`` at least one of them; the challenge names all that lack
+    (RFC 6750 section 3.1 has no way to say "one of"). ``roles`` at least one of them held, ``permissions`` all of them,
+    by what ``AuthorizationMiddleware(roles=...)`` says roles hold. A role grants no scope: scopes limit the client and
+    roles its user, and an administrator's narrow token must not become a wide one.
+    ``acr`` one of these sign-ins, the best first, ``amr`` all of these means used in it (RFC 8176), ``max_age`` seconds
+    since then at most, with 30 of clock skew; who has not is asked to sign in again (RFC 9470), after all else is met.
+    ``certificate`` a verified client certificate, True for any, or names as ``MutualTLSMiddleware(allow=...)`` takes
+    them. ``claims`` a claim of the top level by its name, and the value or values it may have, by type too (1 is not
+    True, ``"1"`` not 1); a claim that is a list of texts has to hold one; ``"{name}"`` is the path parameter of that
+    name, as text, which keeps tenants apart (ASVS 8.4.1). A claim that is missing matches nothing.
+    ``networks`` the client's trusted address has to be in, ``denied_networks`` it must not be in, which wins; a client
+    without an address is refused by both. ``authorization_details`` objects, all of which the token has to grant (RFC
+    9396): each by one object of the same ``type`` that has at least the same members. ``when`` functions of an
+    ``Access`` that say True, or a ``DecisionPoint``. ``public=True`` asks for nobody at all, but for networks and
+    ``when``. Without any of these, every principal will do.
 
     Rules are immutable. Raises ``ConfigurationError`` for a wrong option.
     """
 
     __slots__ = (
         "_checks",
-        "_denied_networks",
         "_networks",
+        "_options",
         "any_scopes",
         "methods",
         "name",
@@ -88,9 +87,9 @@ class Rule:
     public: bool
     summary: str
     """What is asked, for a person to read."""
-    _checks: "tuple[Check, ...]"
-    _networks: tuple[Network, ...]
-    _denied_networks: tuple[Network, ...]
+    _checks: tuple[Check, ...]
+    _networks: Networks | None
+    _options: str
 
     def __init__(
         self,
@@ -104,15 +103,19 @@ class Rule:
         acr: str | Iterable[str] = (),
         amr: str | Iterable[str] = (),
         max_age: int | None = None,
-        certificate: bool | str | Iterable[str] = False,
+        certificate: bool | str | Iterable[str] | None = None,
         claims: Mapping[str, Any] | None = None,
         networks: str | Iterable[str] = (),
         denied_networks: str | Iterable[str] = (),
-        authorization_details: Mapping[str, Any] | Iterable[Mapping[str, Any]] = (),
+        authorization_details: Mapping[str, Any] | Iterable[Mapping[str, Any]] | None = None,
         when: Callable[..., Any] | Iterable[Callable[..., Any]] = (),
         public: bool = False,
     ) -> None:
-        said: dict[str, Any] = {
+        template = Template(path)
+        named = _methods(methods)
+        name = f"{'*' if named is None else ','.join(sorted(named))} {path}"
+        details = None if authorization_details is None else WantedDetails(authorization_details, template.names)
+        asked: dict[str, Any] = {
             "scopes": _words(scopes, "scopes"),
             "any_scopes": _words(any_scopes, "any_scopes"),
             "roles": _words(roles, "roles"),
@@ -120,31 +123,31 @@ class Rule:
             "acr": _words(acr, "acr"),
             "amr": _words(amr, "amr"),
             "max_age": _seconds(max_age),
-            "certificate": certificate,
-            "claims": dict(claims or {}),
-            "authorization_details": authorization_details,
+            "certificate": _certificate(certificate),
+            "claims": _claims(claims),
+            "authorization_details": () if details is None else details.wanted,
         }
-        where = {"networks": networks, "denied_networks": denied_networks}
-        template = Template(path)
-        named = _methods(methods)
-        predicates = _predicates(when)
-        name = f"{'*' if named is None else ','.join(sorted(named))} {path}"
-        checks = _checks_of(said, template)
-        if public and (checks or predicates):
+        checks = _checks_of(name, asked, details, template)
+        if type(public) is not bool:
+            raise ConfigurationError(f"public= is True or False, got {public!r}")
+        if public and checks:
             raise ConfigurationError(f"{name}: public=True lets everybody in: leave it out, or what asks for somebody")
+        where = {"networks": _texts(networks), "denied_networks": _texts(denied_networks)}
+        predicates = _predicates(when)
         self._set(
             name=name,
             methods=named,
             path=path,
             template=template,
-            scopes=said["scopes"],
-            any_scopes=said["any_scopes"],
+            scopes=asked["scopes"],
+            any_scopes=asked["any_scopes"],
             predicates=predicates,
-            public=public is True,
-            summary=_summary(said | where, predicates, public),
+            public=public,
+            summary=_summary(asked | where, predicates, public),
             _checks=checks,
-            _networks=_read_networks(networks, "networks"),
-            _denied_networks=_read_networks(denied_networks, "denied_networks"),
+            _networks=Networks(where["networks"], where["denied_networks"]) if any(where.values()) else None,
+            # Text: to Python a rule for the claim 1 would equal one for True.
+            _options=repr((name, asked, where, public)),
         )
 
     def _set(self, **attributes: Any) -> None:
@@ -154,187 +157,97 @@ class Rule:
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Rule is immutable: make another one with another {name}")
 
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a Rule is immutable: make another one without {name}")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Rule):
+            return NotImplemented
+        return self._options == other._options and self.predicates == other.predicates
+
+    def __hash__(self) -> int:
+        return hash(self._options)
+
     def __repr__(self) -> str:
         return f"<Rule {self.name}: {self.summary}>"
 
     def check(self, exchange: Exchange, params: Mapping[str, str], held: Held | None, now: float) -> Denial | None:
         """What the request lacks, but for ``when=``; None where nothing. ``now`` seconds since 1970."""
-        if (self._networks or self._denied_networks) and not self._is_from_allowed(exchange.client):
-            return forbidden(Reason.NETWORK_NOT_ALLOWED, self.name)
+        if self._networks is not None and not self._networks.admit(exchange.client):
+            return forbidden(Reason.NETWORK_NOT_ALLOWED, f"{self.name}: network of the client")
         if self.public:
             return None
         principal = exchange.principal
         if principal is None:
-            return unauthenticated(exchange, self.name)
-        if self._checks:
-            asked = Asked(exchange, principal, held or NOTHING_HELD, params, now)
-            for check in self._checks:
-                denial = check(self, asked)
-                if denial is not None:
-                    return denial
+            return unauthenticated(exchange, f"{self.name}: principal")
+        for check in self._checks:
+            denial = check(exchange, principal, params, held or NOTHING_HELD, now)
+            if denial is not None:
+                return denial
         return None
 
-    def _is_from_allowed(self, client: str | None) -> bool:
-        found = None if client is None else address(client)
-        if found is None:
-            return False
-        if any(found in one for one in self._denied_networks):
-            return False
-        return not self._networks or any(found in one for one in self._networks)
 
-
-def _checks_of(said: Mapping[str, Any], template: Template) -> tuple[Check, ...]:
+def _checks_of(
+    rule: str, asked: Mapping[str, Any], details: WantedDetails | None, template: Template
+) -> tuple[Check, ...]:
     """In an order in which nobody is asked to sign in again for nothing."""
     checks: list[Check] = []
-    if said["certificate"] is not False:
-        checks.append(_by_certificate(said["certificate"]))
-    if said["scopes"]:
-        checks.append(_by_scopes(said["scopes"]))
-    if said["any_scopes"]:
-        checks.append(_by_any_scope(said["any_scopes"]))
-    if said["roles"]:
-        checks.append(_by_roles(said["roles"]))
-    if said["permissions"]:
-        checks.append(_by_permissions(said["permissions"]))
-    for claim, wanted in said["claims"].items():
-        checks.append(_by_claim(claim, wanted, template))
-    if said["authorization_details"]:
-        checks.append(_by_details(WantedDetails(said["authorization_details"], template.names)))
-    if said["acr"] or said["amr"] or said["max_age"] is not None:
-        checks.append(_by_sign_in(said["acr"], said["amr"], said["max_age"]))
+    if asked["certificate"]:
+        checks.append(by_certificate(rule, asked["certificate"]))
+    if asked["scopes"]:
+        checks.append(by_scopes(rule, asked["scopes"]))
+    if asked["any_scopes"]:
+        checks.append(by_any_scope(rule, asked["any_scopes"], asked["scopes"]))
+    if asked["roles"]:
+        checks.append(by_roles(rule, asked["roles"]))
+    if asked["permissions"]:
+        checks.append(by_permissions(rule, asked["permissions"]))
+    for claim, wanted in asked["claims"].items():
+        checks.append(by_claim(rule, claim, wanted, template))
+    if details is not None:
+        checks.append(by_details(rule, details))
+    if asked["acr"] or asked["amr"] or asked["max_age"] is not None:
+        checks.append(by_sign_in(rule, asked["acr"], asked["amr"], asked["max_age"]))
     return tuple(checks)
 
 
-def _by_certificate(certificate: bool | str | Iterable[str]) -> Check:
-    rules = None if certificate is True else NameRules(certificate, "certificate")  # type: ignore[arg-type]
-
-    def check(rule: Rule, asked: Asked) -> Denial | None:
-        peer = asked.exchange.peer_certificate
-        if peer is None:
-            return forbidden(Reason.CERTIFICATE_MISSING, rule.name)
-        if rules is not None and not rules.admit(peer):
-            return forbidden(Reason.CERTIFICATE_NOT_ALLOWED, rule.name)
-        return None
-
-    return check
-
-
-def _by_scopes(scopes: tuple[str, ...]) -> Check:
-    wanted = frozenset(scopes)
-
-    def check(rule: Rule, asked: Asked) -> Denial | None:
-        if wanted <= asked.principal.scopes:
-            return None
-        lacking = " ".join(sorted(wanted - asked.principal.scopes))
-        return insufficient_scope(asked.exchange, wanted, f"{rule.name}: scope {lacking}")
-
-    return check
-
-
-def _by_any_scope(scopes: tuple[str, ...]) -> Check:
-    wanted = frozenset(scopes)
-
-    def check(rule: Rule, asked: Asked) -> Denial | None:
-        if not wanted.isdisjoint(asked.principal.scopes):
-            return None
-        # The challenge has no way to say "one of": RFC 6750 names the scopes that would do, and all of them would.
-        return insufficient_scope(asked.exchange, wanted, f"{rule.name}: one scope of {' '.join(sorted(wanted))}")
-
-    return check
-
-
-def _by_roles(roles: tuple[str, ...]) -> Check:
-    wanted = frozenset(roles)
-
-    def check(rule: Rule, asked: Asked) -> Denial | None:
-        if not wanted.isdisjoint(asked.held.names):
-            return None
-        return forbidden(Reason.ROLE_MISSING, f"{rule.name}: one role of {' '.join(sorted(wanted))}")
-
-    return check
-
-
-def _by_permissions(permissions: tuple[str, ...]) -> Check:
-    def check(rule: Rule, asked: Asked) -> Denial | None:
-        for permission in permissions:
-            if not asked.held.permits(permission):
-                return forbidden(Reason.PERMISSION_MISSING, f"{rule.name}: permission {permission}")
-        return None
-
-    return check
-
-
-def _by_claim(claim: str, wanted: Any, template: Template) -> Check:
-    values = tuple(wanted) if isinstance(wanted, (list, tuple, set, frozenset)) else (wanted,)
-    if not isinstance(claim, str) or not values or not all(type(value) in (str, int, bool) for value in values):
-        raise ConfigurationError(
-            f'claims= maps the name of a claim to a text, a whole number or a boolean, or several: {{"tenant": '
-            f'"{{tenant}}"}}; got {claim!r}: {wanted!r}'
-        )
-    for name in map(placeholder, values):
-        if name is not None and name not in template.names:
-            raise ConfigurationError(f"claims= names {{{name}}}, which is no parameter of {template.text!r}")
-
-    def check(rule: Rule, asked: Asked) -> Denial | None:
-        has = asked.principal.claims.get(claim)
-        held = has if isinstance(has, list) else (has,)
-        for value in values:
-            value = fill(value, asked.params)
-            # By type too: to Python 1 is True.
-            if any(type(one) is type(value) and one == value for one in held):
-                return None
-        return forbidden(Reason.CLAIM_MISMATCH, f"{rule.name}: claim {claim}")
-
-    return check
-
-
-def _by_details(wanted: WantedDetails) -> Check:
-    def check(rule: Rule, asked: Asked) -> Denial | None:
-        if wanted.granted_by(asked.principal.claims, asked.params):
-            return None
-        denial = insufficient_scope(asked.exchange, (), f"{rule.name}: authorization_details")
-        return replace(denial, reason=Reason.AUTHORIZATION_DETAILS_INSUFFICIENT)
-
-    return check
-
-
-def _by_sign_in(acr: tuple[str, ...], amr: tuple[str, ...], max_age: int | None) -> Check:
-    means = frozenset(amr)
-
-    def check(rule: Rule, asked: Asked) -> Denial | None:
-        claims = asked.principal.claims
-        if authenticated_enough(claims, acr_values=acr, max_age=max_age, now=asked.now, leeway=LEEWAY):
-            used = claims.get("amr")
-            if not means or (isinstance(used, list) and all(one in used for one in means)):
-                return None
-        return insufficient_authentication(asked.exchange, acr, max_age, f"{rule.name}: sign-in")
-
-    return check
-
-
 def _methods(given: str | Iterable[str]) -> frozenset[str] | None:
-    methods = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else (given,)
+    methods = _several(given)
     if methods == ("*",):
         return None
-    for method in methods:
-        if not isinstance(method, str) or not method or not _TOKEN.issuperset(method):
+    for method in methods or ("",):
+        if not isinstance(method, str) or not _METHOD.fullmatch(method):
+            better = f"; write {method.upper()!r}" if isinstance(method, str) and method.isalpha() else ""
             raise ConfigurationError(
-                f'methods are "GET", several, "*" alone for all, or "WEBSOCKET", in capitals; got {method!r}'
+                f'methods are "GET", several, "*" alone for all of HTTP, or "WEBSOCKET", in capitals; got {given!r}'
+                + better
             )
-    if not methods:
-        raise ConfigurationError('methods are "GET", several, "*" alone for all, or "WEBSOCKET"; got none')
     return frozenset(methods)
 
 
 def _words(given: str | Iterable[str], option: str) -> tuple[str, ...]:
-    words = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else (None,)
+    words = _several(given)
     for word in words:
-        if not isinstance(word, str) or not word or " " in word:
-            raise ConfigurationError(f"{option}= takes one name or several, without spaces in them; got {given!r}")
-        if "*" in word and option in ("scopes", "any_scopes", "permissions", "roles"):
-            raise ConfigurationError(f"{option}= asks for exact names: a wildcard stands in what a role holds")
-    # Sets have an order of their own in every worker, and what is told to clients should not.
-    return tuple(sorted(words) if isinstance(given, (set, frozenset)) else words)
+        if not isinstance(word, str) or not word or (option in _IN_CHALLENGES and not _SCOPE.fullmatch(word)):
+            plain = ", in printable ASCII without spaces and quotes" if option in _IN_CHALLENGES else ""
+            raise ConfigurationError(f"{option}= takes one name or several{plain}; got {given!r}")
+        if option in _EXACT and "*" in word:
+            raise ConfigurationError(
+                f"{option}= asks for exact names: a wildcard stands in what a role holds; got {word!r}"
+            )
+    # What is the best acr is the order's to say; of the others none is meant, and every worker says them alike.
+    return words if option == "acr" else tuple(sorted(set(words)))
+
+
+def _texts(given: Any) -> tuple[str, ...]:
+    return tuple(str(each) for each in _several(given))
+
+
+def _several(given: Any) -> tuple[Any, ...]:
+    """One, or several, as a tuple; what is of another type is left for its reader to refuse."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        return (given,)
+    return tuple(sorted(given, key=repr)) if isinstance(given, (set, frozenset)) else tuple(given)
 
 
 def _seconds(max_age: int | None) -> int | None:
@@ -343,30 +256,47 @@ def _seconds(max_age: int | None) -> int | None:
     return max_age
 
 
-def _read_networks(given: str | Iterable[str], option: str) -> tuple[Network, ...]:
-    return tuple(network(text, option) for text in ((given,) if isinstance(given, str) else given))
+def _certificate(given: Any) -> Any:
+    if given is None or given is False:
+        return None
+    if given is True:
+        return True
+    names = _several(given)
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ConfigurationError(
+            f"certificate= is True, or names as MutualTLSMiddleware(allow=...) takes them; got {given!r}"
+        )
+    return names
 
 
-def _predicates(given: Callable[..., Any] | Iterable[Callable[..., Any]]) -> tuple[Callable[..., Any], ...]:
-    predicates = (given,) if callable(given) else tuple(given) if isinstance(given, Iterable) else (given,)
+def _claims(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A copy, in which nobody else changes what a rule asks."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not given:
+        raise ConfigurationError(
+            f'claims= maps claims to values they may have, {{"tenant": "{{tenant}}"}}, or is left out, got {given!r}'
+        )
+    return {claim: wanted if isinstance(wanted, dict) else _several(wanted) for claim, wanted in given.items()}
+
+
+def _predicates(given: Any) -> tuple[Callable[..., Any], ...]:
+    predicates = (given,) if callable(given) else _several(given)
     for predicate in predicates:
         if not callable(predicate):
             raise ConfigurationError(f"when= takes functions of an Access, or a DecisionPoint; got {predicate!r}")
     return predicates
 
 
-def _summary(said: Mapping[str, Any], predicates: tuple[Any, ...], public: bool) -> str:
-    if public:
-        parts = ["everybody"]
-    else:
-        parts = [f"{option} {_shown(value)}" for option, value in said.items() if value not in ((), {}, None, False)]
-        parts += [f"when {getattr(predicate, '__name__', type(predicate).__name__)}" for predicate in predicates]
-    return "; ".join(parts) or "any principal"
+def _summary(asked: Mapping[str, Any], predicates: tuple[Any, ...], public: bool) -> str:
+    parts = [f"{option} {_shown(value)}" for option, value in asked.items() if value not in ((), {}, None)]
+    parts += [f"when {getattr(predicate, '__name__', type(predicate).__name__)}" for predicate in predicates]
+    return "; ".join((["everybody"] if public else []) + parts) or "any principal"
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}={each}" for name, each in value.items())
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        return str(value)
-    return ", ".join(_shown(each) for each in value)
+        return ", ".join(f"{name}={_shown(each)}" for name, each in value.items())
+    if isinstance(value, tuple):
+        return ", ".join(_shown(each) for each in value)
+    return value if isinstance(value, str) else repr(value).strip("'")
