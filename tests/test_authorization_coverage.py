@@ -3,10 +3,9 @@
 import asyncio
 
 import pytest
-from fastapi import APIRouter, FastAPI, WebSocket
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from starlette.applications import Starlette
+from starlette.endpoints import HTTPEndpoint
 from starlette.responses import PlainTextResponse
 from starlette.routing import Host, Mount, Route, Router, WebSocketRoute
 from starlette.staticfiles import StaticFiles
@@ -152,7 +151,7 @@ CASES = {
         [],
     ),
     "a class of functions": (
-        [Route("/c", type("Endpoint", (), {"get": None, "put": None}))],
+        [Route("/c", type("Endpoint", (HTTPEndpoint,), {"get": None, "put": None}))],
         [Rule("GET", "/c")],
         [("route_without_rule", "PUT /c")],
     ),
@@ -189,66 +188,6 @@ def test_a_finding_says_what_and_how():
         f"PUT /b/{{id}} ({__name__}:endpoint) has no rule, so that nobody may use it: add "
         'Rule("PUT", "/b/{id}", ...), or name it in exempt='
     )
-
-
-def fastapi_app():
-    app = FastAPI()
-    inner, outer, sub = APIRouter(prefix="/items"), APIRouter(prefix="/orders"), FastAPI()
-
-    @inner.get("/{item}")
-    async def item(item: str): ...
-
-    @outer.get("")
-    async def orders(): ...
-
-    @outer.websocket("/live")
-    async def live(websocket: WebSocket): ...
-
-    @sub.get("/inside")
-    async def inside(): ...
-
-    outer.include_router(inner)
-    outer.mount("/mounted", Starlette(routes=ends("GET /deep")))
-    app.include_router(outer, prefix="/v1")
-    app.mount("/sub", sub)
-    app.add_route("/plain", endpoint)
-    return app
-
-
-def test_the_routes_of_a_fastapi_application():
-    shown = [
-        (route.kind, sorted(route.methods or ()), route.template.text, route.name.rpartition(":")[2].rpartition(".")[2])
-        for route in routes_of(fastapi_app())
-        if "docs" not in route.template.text and "redoc" not in route.template.text
-    ]
-    assert [each for each in shown if "openapi" not in each[2]] == [
-        ("http", ["GET"], "/v1/orders", "orders"),
-        ("websocket", [], "/v1/orders/live", "live"),
-        ("http", ["GET"], "/v1/orders/items/{item}", "item"),
-        ("http", ["GET", "HEAD"], "/v1/mounted/deep", "endpoint"),
-        ("barrier", [], "/v1/mounted/{path:path}", "Starlette"),
-        ("http", ["GET"], "/sub/inside", "inside"),
-        ("barrier", [], "/sub/{path:path}", "FastAPI"),
-        ("http", ["GET", "HEAD"], "/plain", "endpoint"),
-    ]
-    assert asgi.http(fastapi_app(), "/v1/mounted/deep").status == 200
-
-
-def test_what_is_not_known_is_opaque(tmp_path):
-    class OfOnesOwn(Route):
-        def matches(self, scope):
-            return super().matches(scope)
-
-    (tmp_path / "index.html").write_text("")
-    frontend = FastAPI(openapi_url=None)
-    frontend.frontend("/ui", directory=tmp_path)
-    itself = Starlette()
-    itself.router.routes.append(Mount("/again", itself))
-    assert [route.template.text for route in routes_of(Router([OfOnesOwn("/a", endpoint)]))] == ["/{path:path}"]
-    assert [route.template.text for route in routes_of(frontend)] == ["/ui/{path:path}"]
-    assert {route.kind for route in routes_of(itself)} == {"opaque", "barrier"}
-    assert routes_of(endpoint) is None
-    assert routes_of(Mount("/x", endpoint).app) is None
 
 
 PARTS = ["a", "b", "{x}", "{x:int}", "7", "{x:path}"]

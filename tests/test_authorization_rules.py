@@ -57,8 +57,9 @@ class Recorder:
         return Denial(Reason.AUTHENTICATION_INSUFFICIENT, 401, members={"asked": asked}, note=note)
 
 
-def check(rule, *, principal=WHO, client="203.0.113.9", peer=PEER, params=None, challengers=(Recorder(),)):
+def check(rule, *, principal=WHO, client="203.0.113.9", peer=PEER, params=None, challengers=None):
     exchange = Exchange(asgi.http_scope())
+    challengers = (Recorder(),) if challengers is None else challengers
     exchange.client, exchange.principal, exchange.peer_certificate = client, principal, peer
     exchange.challengers = challengers
     held = None if principal is None else ROLES.held(principal.roles)

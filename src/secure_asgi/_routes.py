@@ -6,14 +6,17 @@ Nothing that answers is passed over: what cannot be looked into is there as one 
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
 from ._templates import Template
 
 _DEEPEST: Final = 32
-"""Mounts within mounts; an application that is mounted in itself ends here."""
+"""Middlewares around middlewares; one that wraps itself ends here."""
 
 _REST: Final = "/{path:path}"
+_READING: Final = frozenset(("GET", "HEAD"))
+_ANY_OF: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class RouteEntry:
 def routes_of(app: Any) -> list[RouteEntry] | None:
     """All routes of ``app``, also inside middlewares that keep it in ``app``; None where it shows none."""
     inner = _with_routes(app)
-    return None if inner is None else list(_entries(inner, "", "", 0))
+    return None if inner is None else list(_Walk().below(inner, "", ""))
 
 
 def root_path_of(app: Any) -> str:
@@ -55,20 +58,79 @@ def root_path_of(app: Any) -> str:
 
 
 def _with_routes(app: Any) -> Any:
-    """The application in ``app`` that has routes; None without one."""
+    """The application in ``app`` that has routes, or the route that it is; None without one."""
+    from starlette.routing import BaseRoute
+
     for _ in range(_DEEPEST):
-        if isinstance(getattr(app, "routes", None), list):
+        if app is None or isinstance(app, BaseRoute) or isinstance(getattr(app, "routes", None), list):
             return app
         app = getattr(app, "app", None)
-        if app is None:
-            break
     return None
 
 
-def _entries(app: Any, prefix: str, host: str, depth: int) -> Iterator[RouteEntry]:
-    for route in _flat(app.routes):
-        yield from _entry(route, prefix, host, depth)
-    yield from _frontends(app, prefix, host)
+class _Walk:
+    """``entered``: the applications it is in, so that one that is mounted in itself is not followed for ever."""
+
+    def __init__(self) -> None:
+        self._entered: list[Any] = []
+
+    def below(self, app: Any, prefix: str, host: str) -> Iterator[RouteEntry]:
+        from starlette.routing import BaseRoute
+
+        self._entered.append(app)
+        for route in _flat([app] if isinstance(app, BaseRoute) else app.routes):
+            yield from self._entry(route, prefix, host)
+        yield from self._low_priority(getattr(app, "router", app), prefix, host)
+        default = getattr(getattr(app, "router", app), "default", None)
+        if default is not None and not _is_of_the_framework(default):
+            yield _opaque(prefix + _REST, host, default)
+        self._entered.pop()
+
+    def _entry(self, route: Any, prefix: str, host: str) -> Iterator[RouteEntry]:
+        from starlette.routing import Host, Mount, Route, WebSocketRoute
+
+        # As written, for its class; what holds here, with the prefixes of the routers it came through, is on ``route``.
+        written = getattr(route, "original_route", route)
+        if not _is_of_the_framework(getattr(type(written), "matches", None)):
+            yield _opaque(prefix + _REST, host, written)
+        elif isinstance(written, Mount):
+            inside = prefix + route.path.rstrip("/")
+            yield from self._inside(route.app, inside, host)
+            yield RouteEntry("barrier", None, Template.of_route(inside + _REST), _name(route.app), host)
+        elif isinstance(written, Host):
+            # One within another answers for what fits both, which no template says: told apart by both.
+            both = written.host if host in ("", written.host) else f"{host}, {written.host}"
+            yield from self._inside(route.app, prefix, both)
+        elif isinstance(written, WebSocketRoute):
+            yield RouteEntry("websocket", None, Template.of_route(prefix + route.path), _name(route.endpoint), host)
+        elif isinstance(written, Route):
+            methods, takes_all = _methods(route)
+            template = Template.of_route(prefix + route.path)
+            is_listed = bool(getattr(route, "include_in_schema", True))
+            yield RouteEntry("http", methods, template, _name(route.endpoint), host, takes_all, is_listed)
+        else:
+            yield _opaque(prefix + _REST, host, written)
+
+    def _inside(self, app: Any, prefix: str, host: str) -> Iterator[RouteEntry]:
+        inner = _with_routes(app)
+        if inner is None or any(inner is one for one in self._entered):
+            yield _opaque(prefix + _REST, host, app)
+        else:
+            yield from self.below(inner, prefix, host)
+
+    def _low_priority(self, router: Any, prefix: str, host: str) -> Iterator[RouteEntry]:
+        """FastAPI's static frontends, which answer where no route does."""
+        frontends: list[tuple[str, Any]] = []
+        for route in getattr(router, "_iter_low_priority_routes", tuple)():
+            group = getattr(getattr(route, "original_route", route), "routes", None)
+            if group is None:
+                yield from self._entry(route, prefix, host)
+                continue
+            inside = prefix + getattr(route, "frontend_prefix", "").rstrip("/")
+            frontends += [(inside + one.path.rstrip("/"), route) for one in group]
+        for path, route in sorted(frontends, key=lambda found: len(found[0]), reverse=True):
+            for text in (path, path + _REST) if path else (_REST,):
+                yield RouteEntry("http", _READING, Template.of_route(text), _name(route), host, include_in_schema=False)
 
 
 def _flat(routes: Iterable[Any]) -> Iterator[Any]:
@@ -80,61 +142,24 @@ def _flat(routes: Iterable[Any]) -> Iterator[Any]:
     return flat
 
 
-def _entry(route: Any, prefix: str, host: str, depth: int) -> Iterator[RouteEntry]:
-    from starlette.routing import Host, Mount, Route, WebSocketRoute
-
-    # As written, for its class; what holds here, with the prefixes of the routers it came through, is on ``route``.
-    written = getattr(route, "original_route", route)
-    if not _is_of_the_framework(written):
-        yield _opaque(prefix + _REST, host, written)
-    elif isinstance(written, Mount):
-        yield from _mounted(route.app, prefix + route.path.rstrip("/"), host, depth)
-    elif isinstance(written, Host):
-        yield from _mounted(route.app, prefix, written.host, depth)
-    elif isinstance(written, WebSocketRoute):
-        yield RouteEntry("websocket", None, Template.of_route(prefix + route.path), _name(route.endpoint), host)
-    elif isinstance(written, Route):
-        methods, takes_all = _methods(route)
-        template = Template.of_route(prefix + route.path)
-        is_listed = bool(getattr(route, "include_in_schema", True))
-        yield RouteEntry("http", methods, template, _name(route.endpoint), host, takes_all, is_listed)
-    else:
-        yield _opaque(prefix + _REST, host, written)
-
-
-def _mounted(app: Any, prefix: str, host: str, depth: int) -> Iterator[RouteEntry]:
-    inner = _with_routes(app)
-    if inner is None or depth >= _DEEPEST:
-        yield _opaque(prefix + _REST, host, app)
-        return
-    yield from _entries(inner, prefix, host, depth + 1)
-    yield RouteEntry("barrier", None, Template.of_route(prefix + _REST), _name(app), host)
-
-
-def _frontends(app: Any, prefix: str, host: str) -> Iterator[RouteEntry]:
-    """Static files that FastAPI serves where no route matches."""
-    router = getattr(app, "router", app)
-    for group in getattr(router, "_iter_low_priority_routes", tuple)():
-        inside = prefix + getattr(group, "frontend_prefix", "").rstrip("/")
-        paths = [route.path for route in getattr(getattr(group, "original_route", group), "routes", ())]
-        for path in paths or ["/"]:
-            yield _opaque(inside + path.rstrip("/") + _REST, host, group)
-
-
 def _methods(route: Any) -> tuple[frozenset[str] | None, bool]:
-    if route.methods is not None:
-        return frozenset(route.methods), False
-    endpoint = route.endpoint
-    # A class-based endpoint answers what it has a function for, and refuses the rest itself.
-    known = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-    has = frozenset(method for method in known if isinstance(endpoint, type) and hasattr(endpoint, method.lower()))
-    return (has | {"HEAD"} if "GET" in has else has) or None, True
+    from starlette.endpoints import HTTPEndpoint
+
+    declared, endpoint = frozenset(route.methods or ()), route.endpoint
+    if declared:
+        return declared, False
+    if not (isinstance(endpoint, type) and issubclass(endpoint, HTTPEndpoint)):
+        return None, True
+    if endpoint.dispatch is not HTTPEndpoint.dispatch:
+        return None, True
+    # A class answers what it has a function for, and refuses the rest itself.
+    has = {method for method in _ANY_OF if hasattr(endpoint, method.lower())}
+    return frozenset(has | {"HEAD"} if "GET" in has else has) or None, True
 
 
-def _is_of_the_framework(route: Any) -> bool:
-    """Its ``matches`` is one we know: of another one nobody can say what it matches."""
-    module = getattr(getattr(type(route), "matches", None), "__module__", "")
-    return module.startswith(("starlette.", "fastapi."))
+def _is_of_the_framework(function: Any) -> bool:
+    """We know what it matches, or that it answers 404: of another one nobody can say."""
+    return getattr(function, "__module__", "").startswith(("starlette.", "fastapi."))
 
 
 def _opaque(path: str, host: str, what: Any) -> RouteEntry:
@@ -142,5 +167,7 @@ def _opaque(path: str, host: str, what: Any) -> RouteEntry:
 
 
 def _name(endpoint: Any) -> str:
-    named = endpoint if hasattr(endpoint, "__qualname__") else getattr(endpoint, "func", None) or type(endpoint)
-    return f"{getattr(named, '__module__', '')}:{getattr(named, '__qualname__', named)}"
+    while isinstance(endpoint, partial):
+        endpoint = endpoint.func
+    named = endpoint if hasattr(endpoint, "__qualname__") else type(endpoint)
+    return f"{named.__module__}:{named.__qualname__}"

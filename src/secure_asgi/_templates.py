@@ -80,7 +80,7 @@ class Template:
     def of_route(cls, text: str) -> Self:
         """The template of a route that exists, whatever is written there; a star is a star."""
         template = cls.__new__(cls)
-        template._read(text, text.removeprefix("/").split("/"), "path")
+        template._read(text, _renamed(text).removeprefix("/").split("/"), "path")
         return template
 
     def _read(self, text: str, parts: list[str], option: str) -> None:
@@ -98,10 +98,7 @@ class Template:
                 self._expression = _expression("/" + "/".join(parts), option)
                 break
         self.segments = tuple(segments)
-        names = [name for part in parts for name, _ in _parameters(part) if name not in _STARS]
-        if len(set(names)) != len(names):
-            raise ConfigurationError(f"{option}={text!r} has two parameters of one name")
-        self.names = tuple(names)
+        self.names = tuple(name for part in parts for name, _ in _parameters(part) if name not in _STARS)
         self.is_whole = self._expression is None
         self.is_exact = not self.has_rest and all(segment.literal is not None for segment in segments)
 
@@ -175,11 +172,28 @@ _STARS = frozenset(("_one", "_rest"))
 """Names that nobody asks for: what a star stands for."""
 
 
+def _renamed(text: str) -> str:
+    """A mount and a route in it may have parameters of one name."""
+    used: set[str] = set()
+
+    def rename(found: re.Match[str]) -> str:
+        name = found[1]
+        while name in used:
+            name += "_"
+        used.add(name)
+        return f"{{{name}:{found[2] or 'str'}}}"
+
+    return _PARAMETER.sub(rename, text)
+
+
 def _refuse_unclear(text: object, option: str) -> None:
     if not isinstance(text, str) or not text.startswith("/"):
         raise ConfigurationError(f'{option}= is a path template that begins with "/": "/orders/{{id}}"; got {text!r}')
     if not is_plain(text):
         raise ConfigurationError(f"{option}={text!r} has an empty or a dot segment, or a control: no plain path has")
+    names = [found[1] for found in _PARAMETER.finditer(text)]
+    if len(set(names)) != len(names) or not _STARS.isdisjoint(names):
+        raise ConfigurationError(f"{option}={text!r} has two parameters of one name, or one of ours (_one, _rest)")
     parts = text[1:].split("/")
     for position, part in enumerate(parts):
         is_last = position == len(parts) - 1
