@@ -16,7 +16,7 @@ from .addresses import is_fetchable
 from .claims import DEFAULT_LEEWAY, ClaimRules, Profile
 from .encoding import decode_base64url, parse_object
 from .keys import ASYMMETRIC, SYMMETRIC, named_algorithms
-from .options import positive_seconds
+from .._options import positive_seconds
 from .source import RemoteKeys, StaticKeys
 from .unavailable import UnavailableError
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from .._redis import RedisLink, RedisUnavailableError
 from ..denial import Reason
 from ..errors import ConfigurationError
-from .options import positive_seconds
+from .._options import positive_seconds
 from .unavailable import UnavailableError
 
 if TYPE_CHECKING:
