@@ -3,9 +3,9 @@
 from math import ceil
 
 from ._cache import TwoGenerations
+from ._options import positive_seconds
 from .denial import Denial, Reason
 from .errors import ConfigurationError
-from ._options import positive_seconds
 
 MAX_CLIENTS = 20_000
 
@@ -15,8 +15,8 @@ class FailureLimit:
 
     A client is an address (an IPv6 one by its /64), as ``exchange.client`` knows it: behind a proxy that needs
     ``TrustedProxyMiddleware``, else all clients are one. An access token that is remembered passes all the same; a
-    request without credentials is no failure. A client without an address (a Unix socket) is not counted. ``MAX_CLIENTS`` are
-    remembered; who has more addresses than that is counted anew. Each process counts for itself.
+    request without credentials is no failure. A client without an address (a Unix socket) is not counted.
+    ``MAX_CLIENTS`` are remembered; who has more addresses than that is counted anew. Each process counts for itself.
     """
 
     __slots__ = ("_clients", "_count", "_per")
@@ -29,7 +29,7 @@ class FailureLimit:
         self._clients: TwoGenerations[str, tuple[int, float]] = TwoGenerations(MAX_CLIENTS)
 
     def wait(self, client: str | None, now: float) -> float:
-        """Seconds until the client's next credential is looked at; 0 if that is at once. ``now`` on a monotonic clock."""
+        """Seconds until the client's next credential is looked at; 0: at once. ``now`` on a monotonic clock."""
         failures = None if client is None else self._clients.get(_network(client))
         if failures is None or failures[0] < self._count:
             return 0.0

@@ -24,7 +24,7 @@ from ..exchange import Exchange, Principal
 from ..flow import Layer
 from ..secrets import Secret
 from .records import KeyRecord, digest_of, pepper_bytes
-from .stores import KeysUnavailableError, KeyStore
+from .stores import KeyStore, KeysUnavailableError
 from .text import MAX_BYTES, id_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ logger = logging.getLogger("secure_asgi")
 CACHE_SIZE = 10_000
 """Principals remembered, so that a key's next request need not make them again."""
 
-Find = Callable[[str], KeyRecord | None | Awaitable[KeyRecord | None]]
+Find = Callable[[str], KeyRecord | Awaitable[KeyRecord | None] | None]
 
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _TAKEN = ("authorization", "proxy-authorization", "cookie", "host")
@@ -110,14 +110,14 @@ class APIKeyMiddleware(Layer):
             return None
         if not isinstance(text, bytes):
             return self._refuse(exchange, scope, self._challenges.several)
+        principal = exchange.principal
+        if principal is not None and principal.method in _TOKENS:
+            return self._refuse(exchange, scope, self._challenges.beside_token)
         key_id = None if len(text) > MAX_BYTES else id_of(text)
         if key_id is None:
             # A list: an intermediary may have joined two fields.
             is_list = b"," in text[:MAX_BYTES]
             return self._refuse(exchange, scope, self._challenges.several if is_list else self._challenges.malformed)
-        principal = exchange.principal
-        if principal is not None and principal.method in _TOKENS:
-            return self._refuse(exchange, scope, self._challenges.beside_token)
         if self._failure_limit is not None:
             wait = self._failure_limit.wait(exchange.client, self._now())
             if wait:

@@ -5,8 +5,9 @@ import logging
 import os
 import tempfile
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from stat import S_IMODE
 from typing import Any, Protocol
@@ -30,7 +31,7 @@ class KeysUnavailableError(Exception):
 class KeyStore(Protocol):
     """What the middleware asks of a store. It may have ``async open()`` and ``async close()`` too."""
 
-    def find(self, key_id: str, /) -> KeyRecord | None | Awaitable[KeyRecord | None]:
+    def find(self, key_id: str, /) -> KeyRecord | Awaitable[KeyRecord | None] | None:
         """The record of that id, or None. Must not block the event loop. Raises when it cannot say."""
         ...
 
@@ -94,7 +95,7 @@ class FileKeys:
         self._watched.have_changed()  # before reading: what is replaced meanwhile is seen at a later look
         self._records = await to_thread.run_sync(self._read)
 
-    def find(self, key_id: str, /) -> KeyRecord | None | Awaitable[KeyRecord | None]:
+    def find(self, key_id: str, /) -> KeyRecord | Awaitable[KeyRecord | None] | None:
         if self._records is None:
             return self._find_first(key_id)
         if not self._is_loading and self._watched.have_changed():
@@ -206,7 +207,4 @@ def must_be_record(record: Any) -> KeyRecord:
 
 def in_order(records: Iterable[KeyRecord], client: str | None) -> tuple[KeyRecord, ...]:
     chosen = (record for record in records if client is None or record.client == client)
-    return tuple(sorted(chosen, key=_age))
-
-
-_age: Callable[[KeyRecord], Any] = lambda record: (record.created, record.id)  # noqa: E731
+    return tuple(sorted(chosen, key=attrgetter("created", "id")))

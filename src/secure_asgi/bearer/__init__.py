@@ -8,8 +8,8 @@ the issuer) → ``judge`` (what a token proves). Then, on every request: ``bindi
 enough). ``metadata`` tells clients where tokens come from; ``middleware`` is all of it.
 """
 
-from .claims import Claims, verify_access_token
 from .._failures import FailureLimit
+from .claims import Claims, verify_access_token
 from .introspection import Introspection
 from .issuers import Issuer
 from .jwe import Decryption
