@@ -72,10 +72,6 @@ class Service:
         return kind(self.layer if outside is None else outside(self.layer), headers=tuple(fields), **options)
 
 
-def decided(answer_scope):
-    return exchange_of(answer_scope)
-
-
 class Watch(Layer):
     """Stands outside, and keeps the exchange."""
 

@@ -136,8 +136,8 @@ def test_rotation(clock, expires, overlap, given, new_expires, old_expires):
     assert (new.record.expires, old.expires) == (at(new_expires), at(old_expires))
     assert (old.id, old.digest) == (record.record.id, record.record.digest)
     assert new.record.id != old.id
-    for kept in ("client", "prefix", "scopes", "roles", "claims", "note"):
-        assert getattr(new.record, kept) == getattr(old, kept)
+    for name in kept:
+        assert getattr(new.record, name) == getattr(old, name)
     assert new.record.created == clock.now
 
 
