@@ -127,9 +127,8 @@ def test_rotation(clock, expires, overlap, given, new_expires, old_expires):
     """ASVS 13.3.4. Seconds after the creation; a hundred have passed."""
     began = clock.now
     at = lambda seconds: None if seconds is None else began + seconds  # noqa: E731
-    record = create_key(
-        client="shop", prefix="sk", scopes="a", roles="r", claims={"t": 1}, note="n", expires=at(expires)
-    )
+    kept = {"client": "shop", "prefix": "sk", "scopes": "a", "roles": "r", "claims": {"t": 1}, "note": "n"}
+    record = create_key(**kept, expires=at(expires))
     clock.now += 100
     options = {name: at(value) for name, value in given.items()}
     new, old = rotate(record.record, overlap=overlap, **options)
