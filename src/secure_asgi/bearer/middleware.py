@@ -211,6 +211,26 @@ class BearerAuthMiddleware(Layer):
         self._verified: TwoGenerations[bytes, _Known] = TwoGenerations(CACHE_SIZE)
         self._user = StarletteUser()
 
+    @property
+    def issuer_urls(self) -> tuple[str, ...]:
+        """The issuers that are listed; none where a function names them."""
+        return tuple(issuer.issuer for issuer in self._judge.issuers.known())
+
+    @property
+    def schemes(self) -> tuple[Scheme, ...]:
+        """The schemes of ``Authorization`` that are taken."""
+        return self._challenges.schemes
+
+    @property
+    def required(self) -> bool:
+        """A request without a token is refused."""
+        return self._required
+
+    @property
+    def required_scopes(self) -> frozenset[str]:
+        """What every token must grant."""
+        return self._requirements.scopes
+
     def on_request(self, exchange: Exchange, scope: Scope) -> Answer | Awaitable[Answer]:
         if self._answers_itself:
             reply = self._own_document(scope)
