@@ -58,6 +58,11 @@ class PathSet:
         # "/" is the root document alone: as a prefix it would exempt everything, and nobody means that.
         self.prefixes = tuple(path for path in given if path.endswith("/") and path != "/")
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All that were given, in alphabetical order."""
+        return tuple(sorted(self._exact))
+
     def __bool__(self) -> bool:
         return bool(self.exact)
 

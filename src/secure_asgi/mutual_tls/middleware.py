@@ -111,6 +111,8 @@ class MutualTLSMiddleware(Layer):
             anchors = TrustAnchors(trust_anchors, max_depth=max_depth, require_client_eku=require_client_eku)
         elif max_depth != MAX_DEPTH or not require_client_eku:
             raise ConfigurationError("max_depth= and require_client_eku= are about trust_anchors=: give those too")
+        own_hatch = ("insecure_single_pin",) if pins is not None and insecure_single_pin else ()
+        self.escape_hatches = (*own_hatch, *getattr(source, "escape_hatches", ()))
         self._source = source
         self._fields = CertificateFields(source.field_names)
         self._is_required = required
