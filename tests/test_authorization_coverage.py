@@ -38,7 +38,8 @@ def ends(*routes):
 def findings_of(routes, rules, exempt=(), default="deny"):
     report = coverage(rules, routes_of(Router(routes)), PathSet(exempt, option="exempt"), default)
     return [
-        (finding.kind, finding.text.split(" ")[0] + " " + finding.text.split(" ")[1]) for finding in report.findings
+        (finding.kind, finding.sentence.split(" ")[0] + " " + finding.sentence.split(" ")[1])
+        for finding in report.findings
     ]
 
 

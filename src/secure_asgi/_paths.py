@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from ._asgi import Scope
 from .errors import ConfigurationError
 
-FASTAPI_DOCS = ("/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json")
-"""Where FastAPI serves its documentation unless told otherwise."""
+DOCS = ("/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json")
+"""FastAPI's documentation paths, unless told otherwise, for ``exempt=``: Swagger UI and its OAuth2 redirect, ReDoc, the
+OpenAPI document."""
 
 
 def route_path(scope: Scope) -> str:
@@ -61,7 +62,7 @@ class PathSet:
     @property
     def paths(self) -> tuple[str, ...]:
         """All that were given, in alphabetical order."""
-        return tuple(sorted(self._exact))
+        return tuple(sorted(self.exact))
 
     def __bool__(self) -> bool:
         return bool(self.exact)

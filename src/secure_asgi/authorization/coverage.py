@@ -21,13 +21,13 @@ _USUAL: Final = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``text`` names the route or the rule, and what to do."""
+    """``sentence`` names the route or the rule, and what to do."""
 
     kind: Kind
-    text: str
+    sentence: str
 
     def __str__(self) -> str:
-        return self.text
+        return self.sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Row:
     route: RouteEntry
     method: str
     rule: Rule | None
-    exempt: bool
+    is_exempt: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class _Gate:
             return
         ruled = {id(row.route) for row in rows if row.rule is not None}
         for row in rows:
-            if row.exempt or row.rule is not None or (row.route.methods is None and id(row.route) in ruled):
+            if row.is_exempt or row.rule is not None or (row.route.methods is None and id(row.route) in ruled):
                 continue
             if not (_is_open(row.route) and self._overlapping(row)):
                 yield Finding(
@@ -110,7 +110,7 @@ class _Gate:
 
     def rules_without_route(self, rows: Sequence[Row]) -> Iterator[Finding]:
         for rule in self._rules:
-            if not any(not row.exempt and self._fits(rule, row) for row in rows):
+            if not any(not row.is_exempt and self._fits(rule, row) for row in rows):
                 yield Finding(
                     "rule_without_route",
                     f"{rule.name} fits no route that answers: correct its method or path, or leave it out",
@@ -119,7 +119,7 @@ class _Gate:
     def misplaced(self, rows: Iterable[Row]) -> Iterator[Finding]:
         """Requests that the router gives to one route and the table to the rule of another."""
         for row in rows:
-            if row.exempt or _is_open(row.route):
+            if row.is_exempt or _is_open(row.route):
                 continue
             position = self._routes.index(row.route)
             for name, template in self._deciding_before(row):

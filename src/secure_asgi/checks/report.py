@@ -24,9 +24,12 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class LayerRow:
-    """One middleware. ``where``: the path it is mounted at, empty for the whole application; ``place``: its place in the
-    order, empty for a foreign one; ``mode``: ``"enforce"``, ``"shadow"`` or, foreign, empty; ``shadow_until``: ISO date;
-    ``escape_hatches``: options whose names begin with ``insecure_``, as far as they are on."""
+    """One middleware.
+
+    ``where``: the path it is mounted at, empty for the whole application; ``place``: its place in the order, empty for
+    a foreign one; ``mode``: ``"enforce"``, ``"shadow"`` or, foreign, empty; ``shadow_until``: ISO date;
+    ``escape_hatches``: options whose names begin with ``insecure_``, as far as they are on.
+    """
 
     where: str
     place: str
@@ -101,13 +104,16 @@ def _layers(chains: Iterable[Chain]) -> Iterator[LayerRow]:
 def _rows(chains: list[Chain], routes: list[RouteEntry]) -> Iterator[RouteRow]:
     ruled = _ruled(chains)
     for route in routes:
+        if route.kind == "barrier":
+            continue
         text = route.template.text
         over = [chain for chain in chains if is_below(text, chain.prefix)]
         limits = tuple(limit for chain in over for limit in _limits(chain, text))
         exempt = tuple(
             layer.place for chain in over for layer in chain.layers if text[len(chain.prefix) :] in layer.exempt
         )
-        methods = ", ".join(sorted(route.methods - {"HEAD"} or route.methods)) if route.methods else "*"
+        anything = "WEBSOCKET" if route.kind == "websocket" else "*"
+        methods = ", ".join(sorted(route.methods - {"HEAD"} or route.methods)) if route.methods else anything
         own = ruled.get((text, route.host, route.name)) or [(methods, "")]
         for method, rule in own:
             yield RouteRow(text, method, route.host, route.name, rule, limits, exempt)

@@ -1,9 +1,10 @@
 """What can be wrong with a stack and its table: findings, which must be repaired, and notes."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
-from .._paths import FASTAPI_DOCS
+from .._paths import DOCS
 from .._routes import RouteEntry
 from ..flow import Layer
 from ..stack import ORDER
@@ -61,7 +62,7 @@ def _table(chain: Chain) -> Iterator[Told]:
 
 def _order(chain: Chain) -> Iterator[Told]:
     ranked = [layer for layer in chain.layers if layer.place in ORDER]
-    for outer, inner in zip(ranked, ranked[1:], strict=False):
+    for outer, inner in pairwise(ranked):
         if ORDER.index(outer.place) > ORDER.index(inner.place) and not _is_deliberate(outer, inner):
             yield (
                 "finding",
@@ -121,7 +122,7 @@ def _exemptions(chains: Sequence[Chain], routes: Sequence[RouteEntry]) -> Iterat
             for path in layer.exempt.paths:
                 whole = chain.prefix + path
                 # preset() exempts FastAPI's documentation without being asked.
-                if path not in FASTAPI_DOCS and not any(_is_met(whole, route) for route in routes):
+                if path not in DOCS and not any(_is_met(whole, route) for route in routes):
                     yield "note", "exempt_without_route", f"{layer.place} exempts {whole}, which is no route"
 
 
@@ -133,10 +134,8 @@ def _is_met(path: str, route: RouteEntry) -> bool:
 
 def _documentation(chains: Sequence[Chain], routes: Sequence[RouteEntry]) -> Iterator[Told]:
     """ASVS 5.0 13.4.5."""
-    gates = [
-        layer for layer in chains[0].layers if layer.name in AUTHENTICATING or layer.name == "authorization"
-    ]
-    served = [route.template.text for route in routes if route.template.text in FASTAPI_DOCS]
+    gates = [layer for layer in chains[0].layers if layer.name in AUTHENTICATING or layer.name == "authorization"]
+    served = [route.template.text for route in routes if route.template.text in DOCS]
     is_open = [path for path in served if all(path in gate.exempt or gate.mode == "shadow" for gate in gates)]
     if is_open:
         yield "note", "documentation_open", f"anybody can read the documentation: {', '.join(is_open)} (ASVS 13.4.5)"

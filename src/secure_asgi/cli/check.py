@@ -21,7 +21,9 @@ WIDTH = 100
 
 def add_commands(commands: Any) -> None:
     """Adds ``check`` to the command line. ``commands`` is what ``ArgumentParser.add_subparsers`` gives."""
-    parser = commands.add_parser("check", help="print the layers, routes and rules of an application, and what is wrong")
+    parser = commands.add_parser(
+        "check", help="print the layers, routes and rules of an application, and what is wrong"
+    )
     parser.add_argument("target", metavar="MODULE:APP", help="where the application is, as for uvicorn")
     parser.add_argument("--factory", action="store_true", help="APP is a function that makes the application")
     parser.add_argument("--json", action="store_true", help="for programs; the keys are documented")
