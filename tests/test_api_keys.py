@@ -276,7 +276,7 @@ def test_exempt_paths_have_a_user_too():
     assert service.app.scope["auth"].scopes == ()
 
 
-@pytest.mark.parametrize("key", [None, "junk", [KEY, KEY], text(ENDED)])
+@pytest.mark.parametrize("key", [None, "junk", [KEY, KEY], text(ENDED)], ids=["none", "junk", "two", "ended"])
 def test_shadow_finds_nobody(key):
     service = Service(mode="shadow")
     assert service.ask(key).status == 200
@@ -372,6 +372,7 @@ class Asks(Layer):
         (lambda exchange: insufficient_scope(exchange, "b", ""), KEY, 403, False),
         (lambda exchange: insufficient_authentication(exchange, "b", 1.0, ""), KEY, 403, False),
     ],
+    ids=["somebody", "a scope", "a sign-in"],
 )
 def test_who_asks_for_more_further_in(ask, key, status, challenged):
     layer = APIKeyMiddleware(Asks(asgi.hello, ask), keys=MemoryKeys(OTHER.record), required=False)
