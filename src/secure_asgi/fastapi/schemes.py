@@ -56,7 +56,7 @@ class Schemes:
         is_certificate_enough = bool(certificates) and not any(
             _insists(layer) for layer in asking if layer.name != "mutual_tls"
         )
-        always = {"mutualTLS": []} if any(_insists(layer) for layer in certificates) else {}
+        always: Requirement = {"mutualTLS": []} if any(_insists(layer) for layer in certificates) else {}
         alternatives: list[Requirement] = [{**always, name: list(scopes)} for name in tokens for scopes in choices]
         if is_certificate_enough:
             alternatives.append({"mutualTLS": []})
