@@ -159,7 +159,7 @@ def rule_for(rules: Iterable[Any], method: str, path: str) -> Any:
 
     A rule that names some of them only is for another route, as ``/orders/mine`` is beside ``/orders/{id}``.
     """
-    route = Template(path)
+    route = Template.of_route(path)
     for rule in rules:
         is_named = method in rule.methods if rule.methods is not None else method != "WEBSOCKET"
         if (is_named or (method == "HEAD" and "GET" in (rule.methods or ()))) and rule.template.covers(route):
