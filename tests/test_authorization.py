@@ -447,7 +447,7 @@ def test_the_default_for_everybody_who_is_known():
     app = behind(Rule("GET", "/a"), default="authenticated", routes=[Route("/a", handle), Route("/b", handle)])
     assert asgi.http(app, "/b").body == b'pass default="authenticated"'
     nobody = behind(Rule("GET", "/a"), default="authenticated", principal=None)
-    assert reason_of(nobody, "/b") == (403, "rule_missing")
+    assert reason_of(nobody, "/b") == (403, "principal_missing")
 
 
 def test_websockets_have_rules_of_their_own():

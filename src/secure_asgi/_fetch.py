@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -95,6 +96,15 @@ class Fetcher:
         with _event_loop() as loop:
             return loop.run_until_complete(self.get(url, types=types, max_bytes=max_bytes, posted=posted))
 
+    async def kept_open(self) -> "Fetcher":
+        """One that keeps its connections, for this event loop; who asked for it closes it with ``close``."""
+        return Fetcher(await self._open(), timeout=self._timeout)
+
+    async def close(self) -> None:
+        """Of one that keeps its connections."""
+        if self._client is not None:
+            await self._client.aclose()
+
     async def _open(self) -> "httpx.AsyncClient":
         if self._tls is None:
             # Reading the CA bundle takes some 20 ms, which the event loop does not have.
@@ -157,6 +167,21 @@ def is_web_url(url: str) -> bool:
     if not host or parts.fragment or "@" in parts.netloc or not url.isascii() or not url.isprintable() or " " in url:
         return False
     return parts.scheme in ("http", "https")
+
+
+def is_fetchable(url: str) -> bool:
+    """https to a host, without user name or fragment; plain http on this machine alone."""
+    if not is_web_url(url):
+        return False
+    parts = urlsplit(url)
+    return parts.scheme == "https" or is_loopback(parts.hostname or "")
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def without_secrets(url: str) -> str:

@@ -82,12 +82,13 @@ class APIKeyMiddleware(Layer):
         super().__init__(app, mode=mode, shadow_until=shadow_until, exempt=exempt)
         self._keys = keys
         self._find = _finder(keys)
-        self._field = _checked_header(header).encode()
+        self.header = _checked_header(header)
+        self._field = self.header.encode()
         if not isinstance(required, bool):
             raise ConfigurationError(f"required= is True or False, got {required!r}")
         if failure_limit is not None and not isinstance(failure_limit, FailureLimit):
             raise ConfigurationError("failure_limit= is a FailureLimit(10, per=900)")
-        self._required = required
+        self.required = required
         self._pepper = pepper_bytes(pepper)
         self._failure_limit = failure_limit
         self._timeout = positive_seconds("timeout", timeout)
@@ -104,7 +105,7 @@ class APIKeyMiddleware(Layer):
         self._offer(exchange)
         text = exchange.fields(scope).get(self._field)
         if text is None:
-            if self._required:
+            if self.required:
                 return self._refuse(exchange, scope, self._challenges.missing)
             self._user.leave(exchange, scope)
             return None

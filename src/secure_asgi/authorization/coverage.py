@@ -45,6 +45,8 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
+    """The whole table, and what is wrong with it: nothing, if ``findings`` is empty."""
+
     rows: tuple[Row, ...]
     findings: tuple[Finding, ...]
 

@@ -11,6 +11,7 @@ from datetime import date
 from typing import Any, Literal
 
 from .._asgi import ASGIApp, Scope
+from .._challengers import unauthenticated
 from .._paths import route_path
 from .._routes import root_path_of, routes_of
 from ..denial import Denial, Reason
@@ -140,9 +141,11 @@ class AuthorizationMiddleware(Layer):
         return None if found is None else found[0]
 
     def _without_rule(self, exchange: Exchange) -> Answer:
-        if self.default == "authenticated" and exchange.principal is not None:
-            return self._passed_by_default
-        return _NO_RULE
+        if self.default == "deny":
+            return _NO_RULE
+        if exchange.principal is None:
+            return unauthenticated(exchange, 'default="authenticated"')
+        return self._passed_by_default
 
     async def _ask(self, rule: Rule, access: Access) -> Answer:
         denial = await self._predicates.ask(rule, access)

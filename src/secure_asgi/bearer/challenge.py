@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterable
 from math import ceil, inf
 from typing import Final, Literal
 
+from .._fetch import is_fetchable
 from ..denial import Denial, Reason
 from ..errors import ConfigurationError
-from .addresses import is_fetchable
 from .keys import ASYMMETRIC
 
 Scheme = Literal["bearer", "dpop"]

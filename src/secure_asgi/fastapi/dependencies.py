@@ -114,6 +114,7 @@ def _names(function: str, kind: str, given: tuple[object, ...]) -> tuple[str, ..
 
 
 def _refuse(connection: HTTPConnection, exchange: Exchange, denial: Denial) -> NoReturn:
+    exchange.denial = denial
     exchange.record(PLACE, "deny", denial.reason, denial.note)
     if isinstance(connection, WebSocket) and not _can_answer(connection):
         raise WebSocketException(denial.websocket_code, TITLES[denial.status])

@@ -96,4 +96,4 @@ class Schemes:
 
 def _insists(layer: Any) -> bool:
     """It refuses requests without its credentials."""
-    return bool(getattr(layer, "required", True))
+    return bool(layer.required)

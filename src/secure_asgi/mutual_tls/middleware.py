@@ -115,7 +115,7 @@ class MutualTLSMiddleware(Layer):
         self.escape_hatches = (*own_hatch, *getattr(source, "escape_hatches", ()))
         self._source = source
         self._fields = CertificateFields(source.field_names)
-        self._is_required = required
+        self.required = required
         # Of a proxy's own session nothing follows for the certificate that it forwards.
         self._needs_handshake = source.rests_on_handshake and anchors is None
         own_name, self._identity = identity_of(identity)
@@ -135,7 +135,7 @@ class MutualTLSMiddleware(Layer):
         try:
             given = self._source.read(exchange, scope)
             if not given:
-                return self._refuse_nobody(scope) if self._is_required else None
+                return self._refuse_nobody(scope) if self.required else None
             if self._needs_handshake and is_resumed(scope):
                 self._tell(RESUMED)
                 return _denial(Reason.CERTIFICATE_UNVERIFIED, f"{describe_given(given)}: {RESUMED}")
