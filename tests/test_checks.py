@@ -32,12 +32,13 @@ from .asgi import hello
 
 BEARER = {"issuer": "https://id.example.com", "audience": "orders"}
 RULES = Rule("GET", "/orders/{id}", scopes="orders:read")
+GUARD = Middleware(AuthorizationMiddleware, rules=RULES)
 QUIET = (
     Middleware(HTTPSRedirectMiddleware),
     Middleware(SanitizedErrorMiddleware),
     Middleware(AuditMiddleware),
     Middleware(BearerAuthMiddleware, **BEARER),
-    Middleware(AuthorizationMiddleware, rules=RULES),
+    GUARD,
 )
 
 
@@ -122,7 +123,7 @@ def test_a_mount_in_an_included_router_is_found_where_it_stands():
     router.mount("/files", HSTSMiddleware(hello))
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(router, prefix="/v1")
-    assert {where for where, _ in layers(app)} in ({"/v1/files"}, {"/files"}, set())
+    assert layers(app) == [("/v1/files", "hsts")]
 
 
 def test_an_application_mounted_in_itself_ends():
@@ -143,7 +144,7 @@ def test_what_a_layer_says_of_itself():
     assert certificate.escape_hatches == ("insecure_single_pin", "insecure_scope_client")
     assert certificate.exempt == ("/a", "/b/")
     assert (limit.mode, limit.shadow_until) == ("shadow", "2027-03-31")
-    assert report.routes[0].limits == ("5/2 minutes by client", "600/1 hour by client".replace("1 ", ""))
+    assert report.routes[0].limits == ("5/2 minutes by client", "600/hour by client")
     assert report.as_document()["findings"][0].keys() == {"severity", "code", "message"}
 
 
@@ -151,8 +152,8 @@ def test_what_a_layer_says_of_itself():
     ("middleware", "code", "severity"),
     [
         ([Middleware(BearerAuthMiddleware)], "layer_broken", "finding"),
-        ([Middleware(AuthorizationMiddleware, rules=RULES)], "nothing_authenticates", "finding"),
-        ([Middleware(GZipMiddleware), Middleware(AuthorizationMiddleware, rules=RULES)], "nothing_authenticates", "note"),
+        ([GUARD], "nothing_authenticates", "finding"),
+        ([Middleware(GZipMiddleware), GUARD], "nothing_authenticates", "note"),
         ([Middleware(AuditMiddleware), HSTS], "order", "finding"),
         ([Middleware(AuthorizationMiddleware, rules=Rule("GET", "/x", public=True))], "rule_without_route", "finding"),
         ([Middleware(AuthorizationMiddleware, rules=RULES, exempt="/no")], "exempt_without_route", "note"),
@@ -188,7 +189,9 @@ def test_what_is_not_told(middleware, absent):
 
 
 def test_the_default_and_an_exemption_are_told_apart_in_the_table():
-    guard = Middleware(AuthorizationMiddleware, rules=(), default="authenticated", exempt="/open")
+    guard = Middleware(
+        AuthorizationMiddleware, rules=Rule("GET", "/x", public=True), default="authenticated", exempt="/open"
+    )
     rows = check(starlette(guard, routes=[ORDERS, Route("/open", order)])).routes
     assert [(row.path, row.rule, row.exempt_from) for row in rows] == [
         ("/orders/{id}", "authenticated (default)", ()),

@@ -7,7 +7,7 @@ import pytest
 
 from secure_asgi.cli import main
 
-SHOP = '''
+SHOP = """
 from starlette.applications import Starlette
 from starlette.routing import Route
 from secure_asgi import *
@@ -30,7 +30,7 @@ wrong.add_middleware(BearerAuthMiddleware)
 def make(): return made
 def broken(): raise RuntimeError("no database\\x1b")
 number = 1
-'''
+"""
 
 
 @pytest.fixture(autouse=True)
