@@ -1,5 +1,6 @@
 """The layers around and inside an application, outermost first, without calling it."""
 
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,14 +32,15 @@ class Chain:
 def chains_of(app: Any) -> list[Chain]:
     """That of the whole application first, then those of its mounts that have middlewares of their own."""
     chains: list[Chain] = []
-    _follow(app, "", chains, set())
+    _follow(app, "", chains, ())
     return chains
 
 
-def _follow(app: Any, prefix: str, chains: list[Chain], seen: set[int]) -> None:
+def _follow(app: Any, prefix: str, chains: list[Chain], entered: tuple[Any, ...]) -> None:
+    """``entered``: the applications it is inside of, so that no cycle is followed."""
     chain = Chain(prefix, app)
-    while id(app) not in seen:
-        seen.add(id(app))
+    while not any(app is one for one in entered):
+        entered = (*entered, app)
         chain.app = app
         inner = getattr(app, "app", None)
         if isinstance(app, Flow):
@@ -48,25 +50,26 @@ def _follow(app: Any, prefix: str, chains: list[Chain], seen: set[int]) -> None:
                 chain.found.append(Found(type(app).__name__, app))
         elif _has_routes(app):
             chain.found += [_constructed(entry) for entry in getattr(app, "user_middleware", ())]
-            break
+            chains.append(chain)
+            _follow_routes(app.routes, prefix, chains, entered)
+            return
         elif inner is not None:
             chain.found.append(Found(type(app).__name__))
-        app = inner
-        if app is None:
+        if inner is None:
             break
-    if chain.found or not prefix:
-        chains.append(chain)
-    if _has_routes(chain.app):
-        _follow_routes(chain.app.routes, prefix, chains, seen)
+        app = inner
+    chains.append(chain)
 
 
-def _follow_routes(routes: Any, prefix: str, chains: list[Chain], seen: set[int]) -> None:
-    """Mounts and hosts; a router that FastAPI has included is looked into for the mounts it brings."""
+def _follow_routes(routes: Any, prefix: str, chains: list[Chain], entered: tuple[Any, ...]) -> None:
+    """Mounts and hosts, those of routers that FastAPI has included among them."""
     from starlette.routing import Host, Mount
 
-    for route in routes:
-        if isinstance(route, (Mount, Host)):
-            _follow(route.app, prefix + getattr(route, "path", ""), chains, seen)
+    fastapi_routing = sys.modules.get("fastapi.routing")  # an application of FastAPI's has imported it
+    for route in routes if fastapi_routing is None else fastapi_routing.iter_route_contexts(list(routes)):
+        original = getattr(route, "original_route", route)
+        if isinstance(original, (Mount, Host)):
+            _follow(original.app, prefix + getattr(route, "path", ""), chains, entered)
 
 
 def _has_routes(app: Any) -> bool:

@@ -4,9 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from .._paths import PathSet
 from .._routes import RouteEntry, routes_of
-from ..flow import Layer
 from .layers import Chain, chains_of
 from .stack import findings_of
 
@@ -107,7 +105,7 @@ def _rows(chains: list[Chain], routes: list[RouteEntry]) -> Iterator[RouteRow]:
         if route.kind == "barrier":
             continue
         text = route.template.text
-        over = [chain for chain in chains if is_below(text, chain.prefix)]
+        over = [chain for chain in chains if _is_below(text, chain.prefix)]
         limits = tuple(limit for chain in over for limit in _limits(chain, text))
         exempt = tuple(
             layer.place for chain in over for layer in chain.layers if text[len(chain.prefix) :] in layer.exempt
@@ -146,18 +144,10 @@ def _summary(row: Any, layer: Any) -> str:
 
 def _limits(chain: Chain, path: str) -> Iterator[str]:
     for layer in chain.layers:
-        if layer.name == "rate_limit" and not _covers(layer.exempt, path[len(chain.prefix) :]):
+        if layer.name == "rate_limit" and path[len(chain.prefix) :] not in layer.exempt:
             key = layer.place.partition(":")[2]
             yield from (f"{limit} by {key}" for limit in layer.limits)  # type: ignore[attr-defined]
 
 
-def _covers(exempt: PathSet, path: str) -> bool:
-    return path in exempt
-
-
-def is_below(path: str, prefix: str) -> bool:
+def _is_below(path: str, prefix: str) -> bool:
     return not prefix or path == prefix or path.startswith(f"{prefix}/")
-
-
-def layers_over(chains: Iterable[Chain], path: str) -> list[Layer]:
-    return [layer for chain in chains if is_below(path, chain.prefix) for layer in chain.layers]

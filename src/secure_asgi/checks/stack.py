@@ -127,6 +127,8 @@ def _exemptions(chains: Sequence[Chain], routes: Sequence[RouteEntry]) -> Iterat
 
 
 def _is_met(path: str, route: RouteEntry) -> bool:
+    if route.kind == "barrier":  # it ends the search, and answers nothing
+        return False
     if route.template.match(path) is not None:
         return True
     return path.endswith("/") and path != "/" and route.template.text.startswith(path)

@@ -87,7 +87,7 @@ def _lines(report: "Report") -> Iterable[str]:
     yield from _table(
         ("METHOD", "PATH", "HOST", "ENDPOINT", "RULE", "LIMITS", "EXEMPT FROM"),
         [
-            (row.method, row.path, row.host, row.endpoint.rpartition(":")[2], row.rule, "; ".join(row.limits),
+            (row.method, row.path, row.host, row.endpoint.rpartition(":")[2], row.rule or "none", "; ".join(row.limits),
              " ".join(row.exempt_from))
             for row in report.routes
         ],
