@@ -11,9 +11,8 @@ from starlette.routing import Host, Mount, Route, Router, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from secure_asgi import Rule
-from secure_asgi._paths import PathSet
+from secure_asgi._paths import PathSet, is_plain
 from secure_asgi._routes import routes_of
-from secure_asgi._templates import is_plain
 from secure_asgi.authorization.coverage import coverage
 from secure_asgi.authorization.table import RuleTable
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from starlette.convertors import CONVERTOR_TYPES, Convertor, register_url_convertor
 from starlette.routing import compile_path
 
-from secure_asgi._templates import Template, is_plain
+from secure_asgi._paths import is_plain
+from secure_asgi._templates import Template
 from secure_asgi.errors import ConfigurationError
 
 PLAIN = {

@@ -9,25 +9,12 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple, Self
 
+from ._paths import is_plain
 from .errors import ConfigurationError
 
 _PARAMETER = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_]*)(?::([a-zA-Z_][a-zA-Z0-9_]*))?\}")
-_NOT_PLAIN = re.compile(r"//|\\|/\.\.?(?:/|\Z)|[\x00-\x1f\x7f]")
 _SINGLE = frozenset(("str", "int", "float", "uuid"))
 """Convertors of Starlette's whose text has no slash in it."""
-
-
-def is_plain(path: str) -> bool:
-    """Every router reads this path alike: no empty segment but the last, no dot segment, no backslash, no control.
-
-    A line feed matters most: ``$`` in Starlette's expressions also matches before one that ends the path, so that
-    "/admin\\n" is answered by the route "/admin".
-    """
-    if not path.startswith("/"):
-        return False
-    if path.isprintable() and "//" not in path and "/." not in path and "\\" not in path:
-        return True
-    return _NOT_PLAIN.search(path) is None
 
 
 class Segment(NamedTuple):

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from .._templates import Template, is_plain
+from .._paths import is_plain
+from .._templates import Template
 from .rules import Rule
 
 WEBSOCKET: Final = "WEBSOCKET"
