@@ -4,10 +4,11 @@ import asyncio
 import json
 import logging
 
+import httpx
 import pytest
 import trio
 
-from secure_asgi import ConfigurationError, DecisionPoint, Rule, Secret
+from secure_asgi import AuthorizationMiddleware, ConfigurationError, DecisionPoint, Rule, Secret
 from secure_asgi.authorization.decision_point import MAX_BYTES, MAX_FAILURES, MAX_QUESTIONS
 from secure_asgi.authorization.predicates import Access
 from secure_asgi.exchange import Exchange
@@ -232,6 +233,38 @@ def test_as_a_rule_asks_it(web, caplog):
     assert reason_of(app) == REFUSED
     web.answers["/decide"] = says({}, 500)
     assert reason_of(app) == OUTAGE
+
+
+def test_the_middleware_opens_and_closes_it(web):
+    web.answers["/decide"] = says({"decision": True})
+    point = DecisionPoint(f"{web.url}/decide", timeout=30)
+    rules = [Rule("GET", "/a", when=point), Rule("POST", "/a", when=[point, lambda access: True])]
+    layer = AuthorizationMiddleware(None, rules=rules)
+
+    async def run():
+        await layer.on_startup({})
+        await layer.on_shutdown()  # before it was ever asked
+        assert await point.decide(access()) is None
+        kept = point._open
+        await layer.on_shutdown()
+        assert kept._client.is_closed
+        assert await point.decide(access()) is None
+        await layer.on_shutdown()
+
+    asyncio.run(run())
+
+
+def test_a_client_of_ones_own_stays_open(web):
+    web.answers["/decide"] = says({"decision": True})
+
+    async def run():
+        async with httpx.AsyncClient(trust_env=False) as client:
+            point = DecisionPoint(f"{web.url}/decide", http=client, timeout=30)
+            assert await point.decide(access()) is None
+            await point.close()
+            assert not client.is_closed
+
+    asyncio.run(run())
 
 
 def test_trio_is_refused_at_start_up():

@@ -58,13 +58,14 @@ class Fetcher:
     nothing to close. Raises ``ConfigurationError`` if httpx is not installed or ``client`` is none.
     """
 
-    __slots__ = ("_client", "_httpx", "_timeout", "_tls")
+    __slots__ = ("_client", "_httpx", "_owns_client", "_timeout", "_tls")
 
     def __init__(self, client: "httpx.AsyncClient | None" = None, *, timeout: float = 5.0) -> None:
         self._httpx = _load_httpx()
         if client is not None and not hasattr(client, "stream"):
             raise ConfigurationError(f"http= is an httpx.AsyncClient, got {type(client).__name__}")
         self._client = client
+        self._owns_client = False
         self._timeout = timeout
         self._tls: Any = None
 
@@ -97,12 +98,16 @@ class Fetcher:
             return loop.run_until_complete(self.get(url, types=types, max_bytes=max_bytes, posted=posted))
 
     async def kept_open(self) -> "Fetcher":
-        """One that keeps its connections, for this event loop; who asked for it closes it with ``close``."""
-        return Fetcher(await self._open(), timeout=self._timeout)
+        """One that keeps its connections, for this event loop; who asked for it closes it. This one, with a client."""
+        if self._client is not None:
+            return self
+        kept = Fetcher(await self._open(), timeout=self._timeout)
+        kept._owns_client = True
+        return kept
 
     async def close(self) -> None:
-        """Of one that keeps its connections."""
-        if self._client is not None:
+        """Of one that keeps its connections; a client that was given stays open."""
+        if self._client is not None and self._owns_client:
             await self._client.aclose()
 
     async def _open(self) -> "httpx.AsyncClient":

@@ -83,7 +83,6 @@ class DecisionPoint:
         }
         self._dialect = dialect
         self._token = token
-        self._has_client = http is not None
         self._fetcher = Fetcher(http, timeout=positive_seconds("timeout", timeout))
         self._open: Fetcher | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -167,7 +166,7 @@ class DecisionPoint:
         try:
             if self._open is None:
                 # A handshake for each decision would take longer than a decision may.
-                self._open = self._fetcher if self._has_client else await self._fetcher.kept_open()
+                self._open = await self._fetcher.kept_open()
             document = await self._open.get(self._url, types=_JSON, max_bytes=MAX_BYTES, posted=posted)
             decision = _decision(document.body, self._dialect)
         except FetchError as error:
