@@ -1,7 +1,6 @@
 """Authorization: what a rule asks, what a refusal says, and that no handler is reached without its rule."""
 
 import asyncio
-import logging
 import time
 from dataclasses import replace
 from datetime import date
@@ -688,8 +687,3 @@ def test_no_request_reaches_a_handler_whose_rule_was_not_evaluated(routes, rules
             assert decision.verdict == "pass"
             (rule,) = {rule for rule in rules if rule.name == decision.note and rule is layer.find(method, path)}
             assert principal is not None or rule.public
-
-
-@pytest.fixture(autouse=True)
-def _quiet():
-    logging.getLogger("secure_asgi").setLevel(logging.WARNING)
