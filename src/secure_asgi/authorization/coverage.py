@@ -92,7 +92,7 @@ class _Gate:
         for row in rows:
             if row.is_exempt or row.rule is not None or (row.route.methods is None and id(row.route) in ruled):
                 continue
-            if not (_is_open(row.route) and self._overlapping(row)):
+            if not any(self._is_part(rule, row) for rule in self._rules):
                 yield Finding(
                     "route_without_rule",
                     f"{_shown(row)} has no rule, so that nobody may use it: add "
@@ -121,10 +121,12 @@ class _Gate:
     def misplaced(self, rows: Iterable[Row]) -> Iterator[Finding]:
         """Requests that the router gives to one route and the table to the rule of another."""
         for row in rows:
-            if row.is_exempt or _is_open(row.route):
+            if row.is_exempt or row.route.kind == "opaque":
                 continue
             position = self._routes.index(row.route)
             for name, template in self._deciding_before(row):
+                if row.route.template.has_rest and row.route.template.covers(template):
+                    continue  # a rule for a part of it
                 if template.overlaps(row.route.template) and not self._is_dead(
                     position, template, row.method, row.route.host
                 ):
@@ -162,18 +164,17 @@ class _Gate:
                 return rule
         return None
 
-    def _overlapping(self, row: Row) -> bool:
-        return any(
-            (row.method == "*" or names(rule, row.method)) and rule.template.overlaps(row.route.template)
-            for rule in self._rules
-        )
-
     def _fits(self, rule: Rule, row: Row) -> bool:
+        is_named = row.method == "*" or names(rule, row.method)
+        return self._is_part(rule, row) or (is_named and rule.template.covers(row.route.template))
+
+    def _is_part(self, rule: Rule, row: Row) -> bool:
+        """It decides for some of what the route answers, which is more than one thing."""
         if row.method != "*" and not names(rule, row.method):
             return False
-        if _is_open(row.route) and rule.template.overlaps(row.route.template):
-            return True
-        return rule.template.covers(row.route.template)
+        if row.route.kind == "opaque":
+            return rule.template.overlaps(row.route.template)
+        return row.route.template.has_rest and row.route.template.covers(rule.template)
 
     def _is_dead(self, position: int, template: Template, method: str, host: str | None = None) -> bool:
         """Every path of ``template`` is answered by a route that the router tries before the one at ``position``."""
@@ -185,11 +186,6 @@ class _Gate:
             and earlier.template.covers(template)
             for earlier in self._routes[:position]
         )
-
-
-def _is_open(route: RouteEntry) -> bool:
-    """Rules for parts of it are as good as one for all: it answers for more than one thing."""
-    return route.kind == "opaque" or route.template.has_rest
 
 
 def _as_rule(route: RouteEntry) -> str:
