@@ -449,6 +449,12 @@ def test_the_default_for_everybody_who_is_known():
     assert reason_of(nobody, "/b") == (403, "principal_missing")
 
 
+def test_which_rule_decides_can_be_asked():
+    rule = Rule("GET", "/a/{id}")
+    layer = AuthorizationMiddleware(None, rules=rule)
+    assert (layer.find("GET", "/a/1"), layer.find("GET", "/b")) == (rule, None)
+
+
 def test_websockets_have_rules_of_their_own():
     routes = [WebSocketRoute("/live", handle_websocket)]
     rule = Rule("WEBSOCKET", "/live", scopes="orders:read")

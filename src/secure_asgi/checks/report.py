@@ -10,6 +10,9 @@ from .stack import findings_of
 
 Severity = Literal["finding", "note"]
 
+_Route = tuple[str, str, str, frozenset[str] | None]
+"""Path, host, endpoint and methods: what tells one route from another."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -112,22 +115,22 @@ def _rows(chains: list[Chain], routes: list[RouteEntry]) -> Iterator[RouteRow]:
         )
         anything = "WEBSOCKET" if route.kind == "websocket" else "*"
         methods = ", ".join(sorted(route.methods - {"HEAD"} or route.methods)) if route.methods else anything
-        own = ruled.get((text, route.host, route.name)) or [(methods, "")]
+        own = ruled.get((text, route.host, route.name, route.methods)) or [(methods, "")]
         for method, rule in own:
             yield RouteRow(text, method, route.host, route.name, rule, limits, exempt)
 
 
-def _ruled(chains: Iterable[Chain]) -> dict[tuple[str, str, str], list[tuple[str, str]]]:
-    """By path, host and endpoint: each method with what its rule asks for. The innermost table has the last word."""
-    table: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
+def _ruled(chains: Iterable[Chain]) -> dict[_Route, list[tuple[str, str]]]:
+    """Each method with what its rule asks for. The innermost table has the last word."""
+    table: dict[_Route, list[tuple[str, str]]] = {}
     for chain in chains:
-        own: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
+        own: dict[_Route, list[tuple[str, str]]] = {}
         for layer in chain.layers:
             if layer.name != "authorization":
                 continue
             covered = layer.coverage_of(chain.app)  # type: ignore[attr-defined]
             for row in covered.rows if covered is not None else ():
-                key = (chain.prefix + row.route.template.text, row.route.host, row.route.name)
+                key = (chain.prefix + row.route.template.text, row.route.host, row.route.name, row.route.methods)
                 summary = _summary(row, layer)
                 own.setdefault(key, []).append((row.method, summary))
         table.update(own)

@@ -87,7 +87,7 @@ def _lines(report: "Report") -> Iterable[str]:
     yield from _table(
         ("METHOD", "PATH", "HOST", "ENDPOINT", "RULE", "LIMITS", "EXEMPT FROM"),
         [
-            (row.method, row.path, row.host, row.endpoint.rpartition(":")[2], row.rule or "none", "; ".join(row.limits),
+            (row.method, row.path, row.host, _endpoint(row.endpoint), row.rule or "none", "; ".join(row.limits),
              " ".join(row.exempt_from))
             for row in report.routes
         ],
@@ -98,6 +98,11 @@ def _lines(report: "Report") -> Iterable[str]:
         text = f"{label:<9}{printable(one.message, 1000)} [{one.code}]"
         yield from textwrap.wrap(text, WIDTH, subsequent_indent=" " * 9, break_on_hyphens=False)
     yield f"{_count(len(report.findings), 'finding')}, {_count(len(report.notes), 'note')}"
+
+
+def _endpoint(name: str) -> str:
+    """Without its module, and without the function that made it."""
+    return name.rpartition(":")[2].rpartition("<locals>.")[2]
 
 
 def _mode(row: "LayerRow") -> str:
