@@ -120,6 +120,11 @@ ANSWERS = {
     "mutual_tls": "403 None",
     "behind_nginx": "403 None",
     "api_keys": "401 None",
+    "authorization": "403 None",
+    "own_orders": "401 None",
+    "payments": "401 None",
+    "service_to_service": "403 None",
+    "tenants": "401 None",
 }
 
 
