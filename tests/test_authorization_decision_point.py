@@ -3,13 +3,14 @@
 import asyncio
 import json
 import logging
+import threading
 
 import httpx
 import pytest
 import trio
 
 from secure_asgi import AuthorizationMiddleware, ConfigurationError, DecisionPoint, Rule, Secret
-from secure_asgi.authorization.decision_point import MAX_BYTES, MAX_FAILURES, MAX_QUESTIONS
+from secure_asgi.authorization.decision_point import MAX_BYTES, MAX_FAILURES, MAX_QUESTIONS, OutageError
 from secure_asgi.authorization.predicates import Access
 from secure_asgi.exchange import Exchange
 
@@ -91,6 +92,8 @@ OPA = {
     "yes": ({"result": True}, None),
     "yes, in an object": ({"result": {"allow": True}}, None),
     "a decision in an object": ({"result": {"decision": False, "allow": True}}, REFUSED),
+    "an allow that a decision contradicts": ({"result": {"decision": True, "allow": False}}, REFUSED),
+    "a decision, and no boolean beside it": ({"result": {"decision": True, "allow": 1}}, OUTAGE),
     "no": ({"result": False}, REFUSED),
     "undefined": ({}, REFUSED),
     "an object without it": ({"result": {}}, OUTAGE),
@@ -223,6 +226,122 @@ def test_who_fails_again_and_again_is_left_alone_for_a_second(web, caplog):
     assert caplog.text.count("status 500") == MAX_FAILURES
 
 
+def test_who_is_still_down_after_the_pause_is_left_alone_at_once(web):
+    web.answers["/decide"] = says({}, 500)
+    point, now = DecisionPoint(f"{web.url}/decide", timeout=30), [100.0]
+    point._now = lambda: now[0]
+
+    async def run():
+        for _ in range(MAX_FAILURES):
+            await point.decide(access())
+        now[0] += 1.0
+        for _ in range(3):
+            await point.decide(access())
+        assert web.asked["/decide"] == MAX_FAILURES + 1
+        await point.close()
+
+    asyncio.run(run())
+
+
+def test_a_client_cannot_shut_out_others_by_questions_that_are_not_taken(web):
+    web.answers["/decide"] = lambda handler, posted: handler.answer(
+        *says({"decision": True}, 400 if b"bad" in posted else 200)
+    )
+    point = DecisionPoint(f"{web.url}/decide", timeout=30)
+
+    async def run():
+        for number in range(MAX_FAILURES + 1):
+            assert (await point.decide(access(path=f"/bad/{number}"))).status == 503
+        assert await point.decide(access()) is None
+        await point.close()
+
+    asyncio.run(run())
+
+
+def test_who_waits_at_the_close_is_told_of_an_outage(web):
+    arrived = threading.Event()
+
+    def hangs(handler, posted):
+        arrived.set()
+        web.hangs(handler, posted)
+
+    web.answers["/decide"] = hangs
+    point = DecisionPoint(f"{web.url}/decide", timeout=30)
+
+    async def run():
+        asked = asyncio.ensure_future(point.decide(access()))
+        assert await asyncio.to_thread(arrived.wait, 30)
+        await point.close()
+        denial = await asked
+        assert (denial.status, denial.reason) == OUTAGE
+        assert "closed" in denial.note
+
+    asyncio.run(run())
+
+
+def test_a_close_in_another_event_loop_awaits_nothing_of_the_first(web):
+    web.answers["/decide"] = says({"decision": True})
+
+    async def run():
+        async with httpx.AsyncClient(trust_env=False) as client:
+            point = DecisionPoint(f"{web.url}/decide", http=client, timeout=30)
+            assert await point.decide(access()) is None
+            return point
+
+    point = asyncio.run(run())
+    asyncio.run(point.close())
+    assert point._open is None
+
+
+def test_questions_that_come_first_and_together_share_one_client(web):
+    web.answers["/decide"] = says({"decision": True})
+    point, made = DecisionPoint(f"{web.url}/decide", timeout=30), []
+    point._fetcher = Opener(point._fetcher, made)
+
+    async def run():
+        assert await asyncio.gather(*(point.decide(access(path=f"/{n}")) for n in range(5))) == [None] * 5
+        await point.close()
+
+    asyncio.run(run())
+    assert len(made) == 1
+    assert made[0]._client.is_closed
+
+
+class Opener:
+    def __init__(self, fetcher, made):
+        self._fetcher, self._made = fetcher, made
+
+    async def kept_open(self):
+        self._made.append(await self._fetcher.kept_open())
+        return self._made[-1]
+
+
+def test_no_client_is_an_outage():
+    class Broken:
+        async def kept_open(self):
+            raise OSError("the CA bundle")
+
+    point = DecisionPoint("https://pdp.example/")
+    point._fetcher = Broken()
+    assert decide(point) == OUTAGE
+
+
+def test_an_outage_for_many_is_an_exception_of_ones_own(web):
+    """One exception raised by all who wait would tie their frames together."""
+    web.answers["/decide"] = says({}, 500)
+    point = DecisionPoint(f"{web.url}/decide", timeout=30)
+
+    async def run():
+        errors = await asyncio.gather(point(access()), point(access()), return_exceptions=True)
+        await point.close()
+        return errors
+
+    first, second = asyncio.run(run())
+    assert isinstance(first, OutageError)
+    assert first is not second
+    assert web.asked["/decide"] == 1
+
+
 def test_as_a_rule_asks_it(web, caplog):
     caplog.set_level(logging.CRITICAL)
     web.answers["/decide"] = says({"decision": True})
@@ -280,6 +399,7 @@ WRONG = {
     "no URL": ({"url": None}, "https URL"),
     "a token in the clear": ({"token": "x"}, "Secret"),
     "another dialect": ({"dialect": "cedar"}, "dialect="),
+    "a token with the end of its line": ({"token": Secret("x\n")}, "strip"),
     "no time": ({"timeout": 0}, "timeout="),
     "no function": ({"subject": {}}, "subject="),
     "no client": ({"http": 5}, "http="),

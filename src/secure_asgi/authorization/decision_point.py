@@ -5,6 +5,7 @@ an outage are told apart: 403 and 503. What is asked says who somebody is, so th
 """
 
 import asyncio
+import contextvars
 import json
 import logging
 import time
@@ -35,8 +36,12 @@ MAX_FAILURES: Final = 5
 PAUSE: Final = 1.0
 
 _JSON = ("application/json",)
+_ABOUT_THE_QUESTION: Final = frozenset({400, 413, 414, 422})
+"""Statuses that say nothing of the point: whoever provokes them must not shut out everybody else."""
 
 Part = Callable[["Access"], Mapping[str, Any]]
+_Outcome = bool | str
+"""The decision, or why there is none. No exception: one that many wait for would hold the frames of all of them."""
 
 
 class DecisionPoint:
@@ -50,7 +55,8 @@ class DecisionPoint:
 
     Equal questions at one time are one request; an answer is never kept. Anything but a decision is an outage: no
     answer in time, another status than 200, more than 64 KiB, a redirect, other content than JSON. After five of them
-    in a row, nothing is asked for a second. Raises ``ConfigurationError`` for a wrong option. Needs asyncio. It does
+    in a row, nothing is asked for a second, and again after each further one; a question that the point will not take
+    (400, 413, 414, 422) does not count. Raises ``ConfigurationError`` for a wrong option. Needs asyncio. It does
     not send the body of the request, nor its header fields.
     """
 
@@ -70,6 +76,8 @@ class DecisionPoint:
             raise ConfigurationError("DecisionPoint() takes an https URL (http on loopback only), without a user in it")
         if token is not None and not isinstance(token, Secret):
             raise ConfigurationError("token= is a Secret(...): text would be shown wherever options are")
+        if token is not None and not (token.reveal().isascii() and token.reveal().isprintable()):
+            raise ConfigurationError("token= is printable ASCII: strip the end of the line that a file has")
         if dialect not in ("authzen", "opa"):
             raise ConfigurationError(f'dialect= is "authzen" or "opa", got {dialect!r}')
         for option, part in (("subject", subject), ("resource", resource), ("context", context)):
@@ -86,7 +94,8 @@ class DecisionPoint:
         self._fetcher = Fetcher(http, timeout=positive_seconds("timeout", timeout))
         self._open: Fetcher | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._under_way: dict[bytes, asyncio.Task[bool]] = {}
+        self._opening = asyncio.Lock()
+        self._under_way: dict[bytes, asyncio.Task[_Outcome]] = {}
         self._failures = 0
         self._rests_until = 0.0
         self._now = time.monotonic
@@ -96,8 +105,10 @@ class DecisionPoint:
 
     async def __call__(self, access: "Access") -> bool:
         """The decision, for a predicate that goes on asking. Raises ``OutageError``."""
-        posted = self._question(access)
-        return await self._answer(posted)
+        outcome = await self._answer(self._question(access))
+        if isinstance(outcome, str):
+            raise OutageError(f"{self!r}: {outcome}")
+        return outcome
 
     async def decide(self, access: "Access") -> Denial | None:
         """None if it may pass; 403 if not, 503 if that is not known."""
@@ -122,11 +133,16 @@ class DecisionPoint:
             raise ConfigurationError("DecisionPoint needs asyncio: run the server on it, not on trio") from None
 
     async def close(self) -> None:
-        for task in self._under_way.values():
-            task.cancel()
-        self._under_way.clear()
+        """Stops what is under way, whose requests are told of an outage, and closes the connections."""
+        tasks, self._under_way = tuple(self._under_way.values()), {}
         fetcher, self._open = self._open, None
-        if fetcher is not None and self._loop is asyncio.get_running_loop():
+        if self._loop is None or self._loop is not asyncio.get_running_loop():
+            return
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        if fetcher is not None:
             await fetcher.close()
 
     def _question(self, access: "Access") -> Posted:
@@ -139,50 +155,55 @@ class DecisionPoint:
             fields["authorization"] = f"Bearer {self._token.reveal()}"
         return Posted("application/json", body, fields)
 
-    async def _answer(self, posted: Posted) -> bool:
+    async def _answer(self, posted: Posted) -> _Outcome:
         if self._now() < self._rests_until:
-            raise OutageError(f"{self!r} has failed {MAX_FAILURES} times in a row, and is left alone for a second")
+            return f"has failed {MAX_FAILURES} times in a row, and is left alone for a second"
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             # What belongs to another loop can be neither awaited nor closed from this one.
-            self._loop, self._open, self._under_way = loop, None, {}
+            self._loop, self._open, self._opening, self._under_way = loop, None, asyncio.Lock(), {}
         key = sha256(posted.body).digest()
         task = self._under_way.get(key)
         if task is None:
             if len(self._under_way) >= MAX_QUESTIONS:
-                raise OutageError(f"{self!r}: {MAX_QUESTIONS} questions are under way")
-            task = self._under_way[key] = loop.create_task(self._ask(posted))
-            task.add_done_callback(lambda done: self._forget(key, done))
+                return f"{MAX_QUESTIONS} questions are under way"
+            # A context of its own: it belongs to no request, nor to the trace of one.
+            task = self._under_way[key] = loop.create_task(self._ask(key, posted), context=contextvars.Context())
         # No request leads: one that is cancelled stops waiting, and the others have their answer.
-        return await asyncio.shield(task)
+        await asyncio.wait((task,))
+        return "closed" if task.cancelled() else task.result()
 
-    def _forget(self, key: bytes, task: asyncio.Task[bool]) -> None:
-        if self._under_way.get(key) is task:
-            del self._under_way[key]
-        if not task.cancelled():
-            task.exception()  # looked at, should nobody wait any more
-
-    async def _ask(self, posted: Posted) -> bool:
+    async def _ask(self, key: bytes, posted: Posted) -> _Outcome:
+        under_way = self._under_way  # another one, once this is closed
         try:
-            if self._open is None:
-                # A handshake for each decision would take longer than a decision may.
-                self._open = await self._fetcher.kept_open()
-            document = await self._open.get(self._url, types=_JSON, max_bytes=MAX_BYTES, posted=posted)
+            fetcher = await self._kept_open()
+            document = await fetcher.get(self._url, types=_JSON, max_bytes=MAX_BYTES, posted=posted)
             decision = _decision(document.body, self._dialect)
         except FetchError as error:
-            raise self._failed(str(error)) from None
+            return self._failed(str(error), counts=error.status not in _ABOUT_THE_QUESTION)
         except (ValueError, RecursionError):
-            raise self._failed("an answer that holds no decision") from None
+            return self._failed("an answer that holds no decision")
+        except Exception as error:
+            return self._failed(type(error).__name__)  # making a client failed
+        finally:
+            under_way.pop(key, None)
         self._failures = 0
         return decision
 
-    def _failed(self, why: str) -> "OutageError":
-        self._failures += 1
-        if self._failures >= MAX_FAILURES:
-            self._failures = 0
-            self._rests_until = self._now() + PAUSE
+    async def _kept_open(self) -> Fetcher:
+        """A handshake for each decision would take longer than a decision may."""
+        async with self._opening:  # the first questions come together, and each would leave a client behind
+            if self._open is None:
+                self._open = await self._fetcher.kept_open()
+            return self._open
+
+    def _failed(self, why: str, *, counts: bool = True) -> str:
+        if counts:
+            self._failures += 1
+            if self._failures >= MAX_FAILURES:
+                self._rests_until = self._now() + PAUSE
         logger.warning("%r: %s", self, why)
-        return OutageError(f"{self!r}: {why}")
+        return why
 
 
 class OutageError(Exception):
@@ -200,7 +221,10 @@ def _decision(body: bytes, dialect: str) -> bool:
         # OPA leaves out a result that no rule defines: what no policy allows is refused.
         decision = answer.get("result", False)
         if isinstance(decision, dict):
-            decision = decision.get("decision", decision.get("allow"))
+            said = [decision[name] for name in ("decision", "allow") if name in decision]
+            if not said or not all(isinstance(each, bool) for each in said):
+                raise ValueError("no decision")
+            decision = all(said)  # two that disagree are no permission
     if not isinstance(decision, bool):
         raise ValueError("no decision")
     return decision
