@@ -4,7 +4,7 @@ import importlib
 import platform
 import sys
 
-ALL = ("stack", "body", "bearer", "tls_extension", "mutual_tls", "memory", "audit", "imports")
+ALL = ("stack", "body", "bearer", "tls_extension", "mutual_tls", "authorization", "memory", "audit", "imports")
 
 
 def main(names: list[str]) -> int:

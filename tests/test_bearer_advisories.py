@@ -10,9 +10,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from secure_asgi import ConfigurationError, TokenError
-from secure_asgi._fetch import FetchError
+from secure_asgi._fetch import FetchError, is_fetchable
 from secure_asgi.bearer import KeySet, verify_access_token, verify_jws
-from secure_asgi.bearer.addresses import is_fetchable
 from secure_asgi.testing import TokenFactory
 
 from . import asgi

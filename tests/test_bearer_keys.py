@@ -10,8 +10,8 @@ import pytest
 import trio
 
 from secure_asgi import BearerAuthMiddleware, ConfigurationError
-from secure_asgi._fetch import Document, Fetcher, FetchError
-from secure_asgi.bearer.addresses import is_fetchable, metadata_urls
+from secure_asgi._fetch import Document, Fetcher, FetchError, is_fetchable
+from secure_asgi.bearer.addresses import metadata_urls
 from secure_asgi.testing import TokenFactory
 
 from . import asgi

@@ -11,13 +11,17 @@ from examples import mutual_tls
 
 from secure_asgi import (
     OCSP,
+    APIKeyMiddleware,
+    AuthorizationMiddleware,
     BearerAuthMiddleware,
     CRLs,
+    DecisionPoint,
     ForwardedCertificate,
     MutualTLSMiddleware,
     PinnedTransport,
     RateLimitMiddleware,
     Reason,
+    Rule,
     TrustedProxyMiddleware,
     verify_certificate,
 )
@@ -69,6 +73,10 @@ OPTIONS = {
     BearerAuthMiddleware: "bearer",
     RateLimitMiddleware: "rate_limit",
     TrustedProxyMiddleware: "trusted_proxy",
+    APIKeyMiddleware: "api_keys",
+    AuthorizationMiddleware: "authorization",
+    Rule: "authorization",
+    DecisionPoint: "decision_point",
 }
 
 
@@ -106,7 +114,18 @@ def test_example_answers(example, tmp_path):
     )
 
 
-ANSWERS = {"minimal": "401 None", "resource_server": "401 None", "mutual_tls": "403 None", "behind_nginx": "403 None"}
+ANSWERS = {
+    "minimal": "401 None",
+    "resource_server": "401 None",
+    "mutual_tls": "403 None",
+    "behind_nginx": "403 None",
+    "api_keys": "401 None",
+    "authorization": "403 None",
+    "own_orders": "401 None",
+    "payments": "401 None",
+    "service_to_service": "403 None",
+    "tenants": "401 None",
+}
 
 
 def test_the_mutual_tls_example_lets_its_client_in(tmp_path, monkeypatch):

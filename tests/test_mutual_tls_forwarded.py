@@ -337,8 +337,8 @@ def test_the_client_that_trusted_proxy_finds_is_not_taken_for_the_proxy(trusted,
 
 
 BAD_TRUST = {
-    "everybody": ("0.0.0.0/0", "believes everybody"),
-    "everybody in IPv6": (("10.0.0.0/8", "::/0"), "believes everybody"),
+    "everybody": ("0.0.0.0/0", "is everybody"),
+    "everybody in IPv6": (("10.0.0.0/8", "::/0"), "is everybody"),
     "a wildcard": ("*", "never a wildcard"),
     "host bits": ("10.0.0.1/8", "host bits set"),
     "none": ((), "names no proxy"),

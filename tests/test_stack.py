@@ -10,16 +10,20 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from secure_asgi import (
+    APIKeyMiddleware,
     AuditMiddleware,
+    AuthorizationMiddleware,
     BearerAuthMiddleware,
     ConfigurationError,
     Denial,
     HSTSMiddleware,
     HTTPSRedirectMiddleware,
     Layer,
+    MemoryKeys,
     Middleware,
     MutualTLSMiddleware,
     RateLimitMiddleware,
+    Rule,
     SanitizedErrorMiddleware,
     SecurityHeadersMiddleware,
     TrustedHostMiddleware,
@@ -46,6 +50,8 @@ EVERYTHING = (
     Middleware(RateLimitMiddleware, limits="10/minute"),
     Middleware(MutualTLSMiddleware),
     Middleware(BearerAuthMiddleware, **ISSUER),
+    Middleware(APIKeyMiddleware, keys=MemoryKeys()),
+    Middleware(AuthorizationMiddleware, rules=Rule("GET", "/")),
     Middleware(RateLimitMiddleware, limits="10/minute", key="principal"),
     Middleware(RateLimitMiddleware, limits="10/minute", key=lambda exchange, scope: "all"),
 )

@@ -12,6 +12,19 @@ _HOME = {
     "JSONLinesSink": "audit",
     "LoggingSink": "audit",
     "StdoutSink": "audit",
+    "APIKeyMiddleware": "api_keys",
+    "FileKeys": "api_keys",
+    "KeyRecord": "api_keys",
+    "KeysUnavailableError": "api_keys",
+    "MemoryKeys": "api_keys",
+    "NewKey": "api_keys",
+    "RedisKeys": "api_keys",
+    "create_key": "api_keys",
+    "rotate": "api_keys",
+    "Access": "authorization",
+    "AuthorizationMiddleware": "authorization",
+    "DecisionPoint": "authorization",
+    "Rule": "authorization",
     "BearerAuthMiddleware": "bearer",
     "Claims": "bearer",
     "Decryption": "bearer",
@@ -40,7 +53,11 @@ _HOME = {
     "PeerCertificate": "exchange",
     "Principal": "exchange",
     "exchange_of": "exchange",
-    "DOCS": "fastapi",
+    "DOCS": "_paths",
+    "CurrentPrincipal": "fastapi",
+    "document_security": "fastapi",
+    "require_roles": "fastapi",
+    "require_scopes": "fastapi",
     "Layer": "flow",
     "HSTSMiddleware": "hsts",
     "HTTPSRedirectMiddleware": "https_redirect",
@@ -89,11 +106,25 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from ._paths import DOCS as DOCS
     from ._pins import Pin as Pin
+    from .api_keys import APIKeyMiddleware as APIKeyMiddleware
+    from .api_keys import FileKeys as FileKeys
+    from .api_keys import KeyRecord as KeyRecord
+    from .api_keys import KeysUnavailableError as KeysUnavailableError
+    from .api_keys import MemoryKeys as MemoryKeys
+    from .api_keys import NewKey as NewKey
+    from .api_keys import RedisKeys as RedisKeys
+    from .api_keys import create_key as create_key
+    from .api_keys import rotate as rotate
     from .audit import AuditMiddleware as AuditMiddleware
     from .audit import JSONLinesSink as JSONLinesSink
     from .audit import LoggingSink as LoggingSink
     from .audit import StdoutSink as StdoutSink
+    from .authorization import Access as Access
+    from .authorization import AuthorizationMiddleware as AuthorizationMiddleware
+    from .authorization import DecisionPoint as DecisionPoint
+    from .authorization import Rule as Rule
     from .bearer import BearerAuthMiddleware as BearerAuthMiddleware
     from .bearer import Claims as Claims
     from .bearer import Decryption as Decryption
@@ -122,7 +153,10 @@ if TYPE_CHECKING:
     from .exchange import PeerCertificate as PeerCertificate
     from .exchange import Principal as Principal
     from .exchange import exchange_of as exchange_of
-    from .fastapi import DOCS as DOCS
+    from .fastapi import CurrentPrincipal as CurrentPrincipal
+    from .fastapi import document_security as document_security
+    from .fastapi import require_roles as require_roles
+    from .fastapi import require_scopes as require_scopes
     from .flow import Layer as Layer
     from .hsts import HSTSMiddleware as HSTSMiddleware
     from .https_redirect import HTTPSRedirectMiddleware as HTTPSRedirectMiddleware

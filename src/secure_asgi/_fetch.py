@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -57,13 +58,14 @@ class Fetcher:
     nothing to close. Raises ``ConfigurationError`` if httpx is not installed or ``client`` is none.
     """
 
-    __slots__ = ("_client", "_httpx", "_timeout", "_tls")
+    __slots__ = ("_client", "_httpx", "_owns_client", "_timeout", "_tls")
 
     def __init__(self, client: "httpx.AsyncClient | None" = None, *, timeout: float = 5.0) -> None:
         self._httpx = _load_httpx()
         if client is not None and not hasattr(client, "stream"):
             raise ConfigurationError(f"http= is an httpx.AsyncClient, got {type(client).__name__}")
         self._client = client
+        self._owns_client = False
         self._timeout = timeout
         self._tls: Any = None
 
@@ -94,6 +96,19 @@ class Fetcher:
         """
         with _event_loop() as loop:
             return loop.run_until_complete(self.get(url, types=types, max_bytes=max_bytes, posted=posted))
+
+    async def kept_open(self) -> "Fetcher":
+        """One that keeps its connections, for this event loop; who asked for it closes it. This one, with a client."""
+        if self._client is not None:
+            return self
+        kept = Fetcher(await self._open(), timeout=self._timeout)
+        kept._owns_client = True
+        return kept
+
+    async def close(self) -> None:
+        """Of one that keeps its connections; a client that was given stays open."""
+        if self._client is not None and self._owns_client:
+            await self._client.aclose()
 
     async def _open(self) -> "httpx.AsyncClient":
         if self._tls is None:
@@ -157,6 +172,21 @@ def is_web_url(url: str) -> bool:
     if not host or parts.fragment or "@" in parts.netloc or not url.isascii() or not url.isprintable() or " " in url:
         return False
     return parts.scheme in ("http", "https")
+
+
+def is_fetchable(url: str) -> bool:
+    """https to a host, without user name or fragment; plain http on this machine alone."""
+    if not is_web_url(url):
+        return False
+    parts = urlsplit(url)
+    return parts.scheme == "https" or is_loopback(parts.hostname or "")
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def without_secrets(url: str) -> str:

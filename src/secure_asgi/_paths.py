@@ -1,12 +1,16 @@
 """Which path the router will route on, and whether a layer is exempt there."""
 
+import re
 from collections.abc import Iterable
 
 from ._asgi import Scope
 from .errors import ConfigurationError
 
-FASTAPI_DOCS = ("/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json")
-"""Where FastAPI serves its documentation unless told otherwise."""
+_NOT_PLAIN = re.compile(r"//|\\|/\.\.?(?:/|\Z)|[\x00-\x1f\x7f]")
+
+DOCS = ("/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json")
+"""FastAPI's documentation paths, unless told otherwise, for ``exempt=``: Swagger UI and its OAuth2 redirect, ReDoc, the
+OpenAPI document."""
 
 
 def route_path(scope: Scope) -> str:
@@ -38,14 +42,27 @@ def route_template(scope: Scope) -> str | None:
     return root[len(scope.get("app_root_path", root)) :] + template if root else template
 
 
+def is_plain(path: str) -> bool:
+    """Every router reads this path alike: no empty segment but the last, no dot segment, no backslash, no control.
+
+    A line feed matters most: ``$`` in Starlette's expressions also matches before one that ends the path, so that
+    "/admin\\n" is answered by the route "/admin".
+    """
+    if not path.startswith("/"):
+        return False
+    if path.isprintable() and "//" not in path and "/." not in path and "\\" not in path:
+        return True
+    return _NOT_PLAIN.search(path) is None
+
+
 class PathSet:
     """Exact paths, and whole-segment prefixes written with a trailing slash: ``"/health"``, ``"/public/"``.
 
     Never a regex, never a substring: ``"/health"`` is not ``"/health/x"`` and ``"/public/"`` is not ``"/publicity"``.
-    A path with an empty or a dot segment lies below no prefix, because another router may read it differently.
+    A path that is not plain lies below no prefix, because another router may read it differently.
     """
 
-    __slots__ = ("_exact", "_prefixes")
+    __slots__ = ("exact", "prefixes")
 
     def __init__(self, paths: str | Iterable[str], *, option: str) -> None:
         given = (paths,) if isinstance(paths, str) or not isinstance(paths, Iterable) else tuple(paths)
@@ -54,25 +71,19 @@ class PathSet:
                 raise ConfigurationError(
                     f'{option}= takes paths that begin with "/": "/health", or "/public/" with all below; got {path!r}'
                 )
-        self._exact = frozenset(given)
+        self.exact = frozenset(given)
         # "/" is the root document alone: as a prefix it would exempt everything, and nobody means that.
-        self._prefixes = tuple(path for path in given if path.endswith("/") and path != "/")
+        self.prefixes = tuple(path for path in given if path.endswith("/") and path != "/")
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All that were given, in alphabetical order."""
+        return tuple(sorted(self.exact))
 
     def __bool__(self) -> bool:
-        return bool(self._exact)
+        return bool(self.exact)
 
     def __contains__(self, path: str) -> bool:
-        if path in self._exact:
+        if path in self.exact:
             return True
-        return bool(self._prefixes) and path.startswith(self._prefixes) and _is_plain(path)
-
-
-def _is_plain(path: str) -> bool:
-    """No empty segment, no dot segment, no backslash: every router reads it alike."""
-    return (
-        "//" not in path
-        and "\\" not in path
-        and "/./" not in path
-        and "/../" not in path
-        and not path.endswith(("/.", "/.."))
-    )
+        return bool(self.prefixes) and path.startswith(self.prefixes) and is_plain(path)

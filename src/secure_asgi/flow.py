@@ -55,6 +55,8 @@ class Layer:
     repeatable: ClassVar[bool] = False
     budget: float = 0.05
     merges: ClassVar[bool] = True
+    escape_hatches: tuple[str, ...] = ()
+    """Options whose names begin with ``insecure_``, as far as they are on; ``secure-asgi check`` shows them."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -9,7 +9,7 @@ from types import EllipsisType, MappingProxyType
 from typing import Literal
 
 from ._asgi import ASGIApp, RawHeaders, Scope
-from ._paths import FASTAPI_DOCS, PathSet, route_path
+from ._paths import DOCS, PathSet, route_path
 from .errors import ConfigurationError
 from .exchange import Exchange
 from .flow import Layer
@@ -68,7 +68,7 @@ DOCS_VALUES: Values = MappingProxyType(
     }
 )
 
-HTML_DOCS = tuple(path for path in FASTAPI_DOCS if not path.endswith(".json"))
+HTML_DOCS = tuple(path for path in DOCS if not path.endswith(".json"))
 
 DISCLOSING = (
     "server",

@@ -11,7 +11,7 @@ from typing import Any
 from starlette.middleware import Middleware as Middleware
 from starlette.types import ASGIApp
 
-from ._paths import FASTAPI_DOCS
+from ._paths import DOCS
 from .audit import AuditMiddleware
 from .bearer import BearerAuthMiddleware
 from .errors import ConfigurationError
@@ -40,6 +40,8 @@ ORDER: tuple[str, ...] = (
     "rate_limit:client",  # before anything costs CPU
     "mutual_tls",
     "bearer",
+    "api_keys",
+    "authorization",  # who is known by now, and nothing has been spent on who may not
     "rate_limit:principal",
     "rate_limit:custom",
 )
@@ -80,7 +82,7 @@ def preset(name: str, **options: Any) -> list[Middleware]:
     if unknown:
         raise ConfigurationError(_unknown_option(f"preset({name!r})", unknown, _PRESET_OPTIONS))
     chosen: dict[type[Layer], dict[str, Any]] = {cls: {} for cls in _PRESET_ALWAYS}
-    chosen[BearerAuthMiddleware]["exempt"] = FASTAPI_DOCS
+    chosen[BearerAuthMiddleware]["exempt"] = DOCS
     for option, value in options.items():
         cls, its_name = _PRESET_OPTIONS[option]
         if option == "client_certificates" and value is True:

@@ -5,11 +5,11 @@ strictly) → ``keys`` (a JWK Set, prepared) → ``jws`` (form and signature) �
 ``jwe`` (encrypted tokens) → ``source`` (where keys come from) → ``issuers`` (whose tokens) → ``introspection`` (asking
 the issuer) → ``judge`` (what a token proves). Then, on every request: ``binding``, ``dpop``, ``replay`` and ``nonces``
 (is it this client's) → ``revocation`` and ``status_list`` (was it taken back) → ``requirements`` (is it
-enough). ``metadata`` tells clients where tokens come from, ``failures`` stops who guesses; ``middleware`` is all of it.
+enough). ``metadata`` tells clients where tokens come from; ``middleware`` is all of it.
 """
 
+from .._failures import FailureLimit
 from .claims import Claims, verify_access_token
-from .failures import FailureLimit
 from .introspection import Introspection
 from .issuers import Issuer
 from .jwe import Decryption

@@ -5,7 +5,7 @@ import ipaddress
 import socket
 from urllib.parse import urlsplit
 
-from .._fetch import is_web_url
+from .._fetch import is_loopback
 
 
 def metadata_urls(issuer: str) -> tuple[str, str]:
@@ -19,14 +19,6 @@ def metadata_urls(issuer: str) -> tuple[str, str]:
     )
 
 
-def is_fetchable(url: str) -> bool:
-    """https to a host, without user name or fragment; plain http on this machine alone."""
-    if not is_web_url(url):
-        return False
-    parts = urlsplit(url)
-    return parts.scheme == "https" or _is_loopback(parts.hostname or "")
-
-
 async def leads_inside(learned: str, trusted: str) -> bool:
     """JWKS-4: whether a URL that was ``learned`` from outside names an address inside our own network.
 
@@ -37,7 +29,7 @@ async def leads_inside(learned: str, trusted: str) -> bool:
     host = parts.hostname or ""
     if host == urlsplit(trusted).hostname:
         return False
-    if _is_loopback(host):
+    if is_loopback(host):
         return True
     try:
         # Names for addresses too: 2130706433 and 0x7f.1 are 127.0.0.1 to whoever connects.
@@ -45,10 +37,3 @@ async def leads_inside(learned: str, trusted: str) -> bool:
     except (OSError, UnicodeError):
         return False
     return any(not ipaddress.ip_address(address[4][0]).is_global for address in found)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterable
 from math import ceil, inf
 from typing import Final, Literal
 
+from .._fetch import is_fetchable
 from ..denial import Denial, Reason
 from ..errors import ConfigurationError
-from .addresses import is_fetchable
 from .keys import ASYMMETRIC
 
 Scheme = Literal["bearer", "dpop"]
@@ -83,7 +83,7 @@ class Challenges:
         resource_metadata: str | None = None,
     ) -> None:
         self._offers = _offers(realm, _proof_algorithms(dpop), bearer, resource_metadata)
-        offered = [scheme for scheme, _ in self._offers]
+        offered = self.schemes
         names = b"WWW-Authenticate, DPoP-Nonce" if "dpop" in offered else b"WWW-Authenticate"
         self._exposed = (b"access-control-expose-headers", names)
         # BRR-4: a client that sent no token is told how to, and of no error.
@@ -114,6 +114,11 @@ class Challenges:
         invalid_token = _error("invalid_token", "the access token is not valid here")
         self._invalid_token = {scheme: self._fields((scheme,), invalid_token) for scheme in ("bearer", "dpop")}
         self._invalid_proof = self._fields(("dpop",), _error("invalid_dpop_proof", "the DPoP proof is not valid here"))
+
+    @property
+    def schemes(self) -> tuple[Scheme, ...]:
+        """Those that a challenge is given for."""
+        return tuple(scheme for scheme, _ in self._offers)
 
     def not_one_token(self, authorization: bytes) -> Denial:
         """For ``MALFORMED`` credentials: ``malformed``, ``malformed_dpop``, or ``ambiguous``.

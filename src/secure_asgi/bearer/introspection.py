@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 
 from .._cache import TwoGenerations
-from .._fetch import Fetcher, FetchError, Posted, without_secrets
+from .._fetch import Fetcher, FetchError, Posted, is_fetchable, without_secrets
 from ..denial import Reason
 from ..errors import ConfigurationError, TokenError
 from ..secrets import Secret
-from .addresses import is_fetchable
 from .claims import DEFAULT_LEEWAY
 from .client_authentication import ClientAuthentication, ClientCertificate, PrivateKey, PrivateKeyJWT, SecretBasic
 from .encoding import parse_object

@@ -9,14 +9,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .._cache import TwoGenerations
-from .._fetch import Fetcher
+from .._fetch import Fetcher, is_fetchable
+from .._options import positive_seconds
 from ..denial import Reason
 from ..errors import ConfigurationError, TokenError
-from .addresses import is_fetchable
 from .claims import DEFAULT_LEEWAY, ClaimRules, Profile
 from .encoding import decode_base64url, parse_object
 from .keys import ASYMMETRIC, SYMMETRIC, named_algorithms
-from .options import positive_seconds
 from .source import RemoteKeys, StaticKeys
 from .unavailable import UnavailableError
 

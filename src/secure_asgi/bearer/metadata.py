@@ -7,11 +7,10 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from .._asgi import Receive, Scope, Send
-from .._fetch import is_web_url
+from .._fetch import is_fetchable, is_web_url
 from .._paths import route_path
 from ..denial import Reply
 from ..errors import ConfigurationError
-from .addresses import is_fetchable
 from .encoding import decode_base64url, parse_object
 from .keys import ASYMMETRIC
 

@@ -17,7 +17,9 @@ from urllib.parse import urlsplit
 
 from .._asgi import ASGIApp, Scope
 from .._cache import TwoGenerations
+from .._failures import FailureLimit, too_many_failures
 from .._paths import PathSet, route_path
+from .._starlette_user import StarletteUser
 from ..denial import Denial, Reason, Reply
 from ..errors import ConfigurationError, TokenError
 from ..exchange import Exchange, Principal
@@ -27,7 +29,6 @@ from .binding import Binding, check_certificate
 from .challenge import MALFORMED, Challenges, Scheme, credentials_of, unavailable
 from .claims import DEFAULT_LEEWAY, DEFAULT_MAX_BYTES, Profile, checked_size
 from .dpop import Proof, ProofRules
-from .failures import FailureLimit, too_many_failures
 from .introspection import Introspection
 from .issuers import Issuer, OneIssuer, Resolver, issuers_of
 from .judge import CACHE_SECONDS, Judge, Verified
@@ -208,12 +209,27 @@ class BearerAuthMiddleware(Layer):
         self._now = time.monotonic
         self._clock = time.time
         self._verified: TwoGenerations[bytes, _Known] = TwoGenerations(CACHE_SIZE)
+        self._user = StarletteUser()
 
-        from starlette.authentication import AuthCredentials, UnauthenticatedUser
+    @property
+    def issuer_urls(self) -> tuple[str, ...]:
+        """The issuers that are listed; none where a function names them."""
+        return tuple(issuer.issuer for issuer in self._judge.issuers.known())
 
-        self._make_auth = AuthCredentials
-        self._nobody = UnauthenticatedUser()
-        self._no_auth = self._auth_for(frozenset())
+    @property
+    def schemes(self) -> tuple[Scheme, ...]:
+        """The schemes of ``Authorization`` that are taken."""
+        return self._challenges.schemes
+
+    @property
+    def required(self) -> bool:
+        """A request without a token is refused."""
+        return self._required
+
+    @property
+    def required_scopes(self) -> frozenset[str]:
+        """What every token must grant."""
+        return self._requirements.scopes
 
     def on_request(self, exchange: Exchange, scope: Scope) -> Answer | Awaitable[Answer]:
         if self._answers_itself:
@@ -260,7 +276,7 @@ class BearerAuthMiddleware(Layer):
             if reply is not None:
                 return reply
         self._offer(exchange)
-        self._pass_unverified(exchange, scope)
+        self._user.leave(exchange, scope)
         return None
 
     async def on_startup(self, scope: Scope) -> None:
@@ -325,7 +341,7 @@ class BearerAuthMiddleware(Layer):
         principal, binding, seconds, issuer, keys = verified
         if binding is not None and binding.key is not None:
             principal = replace(principal, method="dpop")
-        known = _Known(principal, self._auth_for(principal.scopes), self._now() + seconds, binding, issuer, keys)
+        known = _Known(principal, self._user.auth_for(principal.scopes), self._now() + seconds, binding, issuer, keys)
         if seconds > 0:
             self._verified.put(digest, known)
         return known
@@ -409,7 +425,7 @@ class BearerAuthMiddleware(Layer):
     def _without_token(self, exchange: Exchange, scope: Scope) -> Answer:
         if self._required:
             return self._refuse(exchange, scope, self._challenges.missing)
-        self._pass_unverified(exchange, scope)
+        self._user.leave(exchange, scope)
         return None
 
     def _refused(
@@ -428,7 +444,7 @@ class BearerAuthMiddleware(Layer):
 
     def _refuse(self, exchange: Exchange, scope: Scope, denial: Denial) -> Denial:
         if self.mode != "enforce":
-            self._pass_unverified(exchange, scope)  # shadow suspends the refusal: the application finds nobody
+            self._user.leave(exchange, scope)  # shadow suspends the refusal: the application finds nobody
         return denial
 
     def _own_document(self, scope: Scope) -> Reply | None:
@@ -443,18 +459,6 @@ class BearerAuthMiddleware(Layer):
         """Who asks more of the client than we do has to name our schemes."""
         others = exchange.challengers
         exchange.challengers = (*others, self._challenges) if others else self._as_only_challenger
-
-    def _pass_unverified(self, exchange: Exchange, scope: Scope) -> None:
-        """Nobody, or who a layer further out has found (a client certificate)."""
-        principal = exchange.principal
-        scope["user"] = self._nobody if principal is None else principal
-        scope["auth"] = self._no_auth if principal is None else self._auth_for(principal.scopes)
-
-    def _auth_for(self, scopes: frozenset[str]) -> "AuthCredentials":
-        auth = self._make_auth()
-        # A tuple: it is shared by all requests of a token, and one of them must not add to it.
-        auth.scopes = tuple(sorted(scopes))  # type: ignore[assignment]
-        return auth
 
 
 def _refuse_misplaced(of_one: dict[str, Any]) -> None:

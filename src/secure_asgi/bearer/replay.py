@@ -10,10 +10,10 @@ from math import ceil
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
+from .._options import positive_seconds
 from .._redis import RedisLink, RedisUnavailableError
 from ..denial import Reason
 from ..errors import ConfigurationError
-from .options import positive_seconds
 from .unavailable import UnavailableError
 
 if TYPE_CHECKING:

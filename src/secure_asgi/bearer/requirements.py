@@ -15,12 +15,12 @@ Lacking = Literal["scope", "authentication"]
 class Requirements:
     """``scopes`` all of which have to be granted; one of ``acr_values``; ``max_age`` seconds since the sign-in."""
 
-    __slots__ = ("_acr_values", "_leeway", "_max_age", "_scopes")
+    __slots__ = ("_acr_values", "_leeway", "_max_age", "scopes")
 
     def __init__(
         self, scopes: str | Iterable[str], acr_values: str | Iterable[str], max_age: int | None, leeway: float
     ) -> None:
-        self._scopes = frozenset((scopes,) if isinstance(scopes, str) else scopes)
+        self.scopes = frozenset((scopes,) if isinstance(scopes, str) else scopes)
         self._acr_values = (acr_values,) if isinstance(acr_values, str) else tuple(acr_values)
         if max_age is not None and (type(max_age) is not int or max_age < 0):
             raise ConfigurationError(f"max_age= is a whole number of seconds from 0 on, or None; got {max_age!r}")
@@ -28,11 +28,11 @@ class Requirements:
         self._leeway = leeway
 
     def __bool__(self) -> bool:
-        return bool(self._scopes or self._acr_values) or self._max_age is not None
+        return bool(self.scopes or self._acr_values) or self._max_age is not None
 
     def lacking(self, principal: Principal, now: float) -> Lacking | None:
         """The first of what is not met. ``now`` seconds since 1970."""
-        if not self._scopes <= principal.scopes:
+        if not self.scopes <= principal.scopes:
             return "scope"
         is_enough = authenticated_enough(
             principal.claims, acr_values=self._acr_values, max_age=self._max_age, now=now, leeway=self._leeway
@@ -41,5 +41,5 @@ class Requirements:
 
     def denial(self, lacking: Lacking, challenges: Challenges, scheme: Scheme) -> Denial:
         if lacking == "scope":
-            return challenges.insufficient_scope(self._scopes, "", scheme)
+            return challenges.insufficient_scope(self.scopes, "", scheme)
         return challenges.insufficient_authentication(self._acr_values, self._max_age, "", scheme)

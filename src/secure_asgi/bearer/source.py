@@ -20,10 +20,10 @@ from functools import partial
 from typing import Any
 
 from .._cache import TwoGenerations
-from .._fetch import Fetcher, FetchError
+from .._fetch import Fetcher, FetchError, is_fetchable
 from ..denial import Reason
 from ..errors import ConfigurationError
-from .addresses import is_fetchable, leads_inside, metadata_urls
+from .addresses import leads_inside, metadata_urls
 from .encoding import parse_object
 from .keys import KeySet, shown
 from .unavailable import UnavailableError

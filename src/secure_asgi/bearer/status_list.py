@@ -13,10 +13,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from .._fetch import Fetcher, FetchError, without_secrets
+from .._fetch import Fetcher, FetchError, is_fetchable, without_secrets
 from ..denial import Reason
 from ..errors import ConfigurationError, TokenError
-from .addresses import is_fetchable
 from .claims import DEFAULT_LEEWAY, END_OF_TIME
 from .encoding import decode_base64url, parse_object
 from .jws import verify

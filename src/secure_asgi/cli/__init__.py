@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from ..errors import ConfigurationError, SecureASGIError
 from .certs import add_commands as add_certs
+from .check import add_commands as add_check
 
 _CONCERNS = ("https", "hsts", "mtls", "bearer", "rate_limit", "errors", "audit")
 
@@ -40,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         "--break", dest="without", metavar="LAYER", choices=_CONCERNS, help=f"leave one out: {', '.join(_CONCERNS)}"
     )
     demo.set_defaults(run=_demo)
+    add_check(commands)
     add_certs(commands)
     return parser
 

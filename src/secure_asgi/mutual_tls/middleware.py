@@ -111,9 +111,11 @@ class MutualTLSMiddleware(Layer):
             anchors = TrustAnchors(trust_anchors, max_depth=max_depth, require_client_eku=require_client_eku)
         elif max_depth != MAX_DEPTH or not require_client_eku:
             raise ConfigurationError("max_depth= and require_client_eku= are about trust_anchors=: give those too")
+        own_hatch = ("insecure_single_pin",) if pins is not None and insecure_single_pin else ()
+        self.escape_hatches = (*own_hatch, *getattr(source, "escape_hatches", ()))
         self._source = source
         self._fields = CertificateFields(source.field_names)
-        self._is_required = required
+        self.required = required
         # Of a proxy's own session nothing follows for the certificate that it forwards.
         self._needs_handshake = source.rests_on_handshake and anchors is None
         own_name, self._identity = identity_of(identity)
@@ -133,7 +135,7 @@ class MutualTLSMiddleware(Layer):
         try:
             given = self._source.read(exchange, scope)
             if not given:
-                return self._refuse_nobody(scope) if self._is_required else None
+                return self._refuse_nobody(scope) if self.required else None
             if self._needs_handshake and is_resumed(scope):
                 self._tell(RESUMED)
                 return _denial(Reason.CERTIFICATE_UNVERIFIED, f"{describe_given(given)}: {RESUMED}")

@@ -11,6 +11,9 @@ MAX_AMOUNT = 1_000_000_000
 """Units in one limit: an amount must fit into half of a packed count (``sliding_window.SHIFT``)."""
 
 
+_UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
     """``amount`` units in any ``seconds``; ``window`` is the same length in nanoseconds, in which all is reckoned."""
@@ -21,6 +24,11 @@ class Limit:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "window", self.seconds * NANOSECONDS)
+
+    def __str__(self) -> str:
+        size, unit = next((size, unit) for size, unit in _UNITS if self.seconds % size == 0)
+        count = self.seconds // size
+        return f"{self.amount}/{unit}" if count == 1 else f"{self.amount}/{count} {unit}s"
 
 
 def read_limits(given: str | Iterable[str]) -> tuple[Limit, ...]:

@@ -82,6 +82,11 @@ class RateLimitMiddleware(Layer):
         key = options.get("key", "client")
         return f"rate_limit:{key if isinstance(key, str) else 'custom'}"
 
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """As ``limits=`` takes them: ``"600/minute"``."""
+        return tuple(map(str, self._limits))
+
     def on_request(self, exchange: Exchange, scope: Scope) -> Denial | None:
         key = self._identify(exchange, scope)
         if scope.get("method") == "OPTIONS" and is_preflight(exchange.fields(scope)):

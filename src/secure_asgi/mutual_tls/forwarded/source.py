@@ -65,6 +65,8 @@ class ForwardedCertificate:
         self._name = preset
         self._preset = PRESETS[preset]
         self._trusted = _trust(trusted, insecure_scope_client)
+        own_hatch = ("insecure_scope_client",) if insecure_scope_client else ()
+        self.escape_hatches = (*own_hatch, *getattr(self._trusted, "escape_hatches", ()))
         names = _names(preset, self._preset, fields)
         if self._trusted.field in names.values():
             raise ConfigurationError(

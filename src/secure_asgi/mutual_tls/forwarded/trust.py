@@ -71,6 +71,7 @@ class ProxyCertificate:
 
     def __init__(self, pins: str | Pin | Iterable[str | Pin], *, insecure_single_pin: bool = False) -> None:
         self._pins = PinSet(pins, option="pins", is_single_ok=insecure_single_pin)
+        self.escape_hatches = ("insecure_single_pin",) if insecure_single_pin else ()
         self._source = TLSExtension()
         self._known: TwoGenerations[tuple[Given, ...], tuple[float, float]] = TwoGenerations(KNOWN_PROXIES)
         self._clock: Callable[[], float] = time.time

@@ -1,22 +1,22 @@
-"""``FailureLimit``: who guesses tokens is stopped before the next guess costs a signature."""
+"""``FailureLimit``: who guesses credentials is stopped before the next guess costs a signature or a look-up."""
 
 from math import ceil
 
-from .._cache import TwoGenerations
-from ..denial import Denial, Reason
-from ..errors import ConfigurationError
-from .options import positive_seconds
+from ._cache import TwoGenerations
+from ._options import positive_seconds
+from .denial import Denial, Reason
+from .errors import ConfigurationError
 
 MAX_CLIENTS = 20_000
 
 
 class FailureLimit:
-    """At most ``count`` refused tokens of one client in ``per`` seconds; until these are over, none is looked at.
+    """At most ``count`` refused credentials of one client in ``per`` seconds; until these are over, none is looked at.
 
     A client is an address (an IPv6 one by its /64), as ``exchange.client`` knows it: behind a proxy that needs
-    ``TrustedProxyMiddleware``, else all clients are one. A token that is remembered passes all the same, and a request
-    without a token is no failure. A client without an address (a Unix socket) is not counted. ``MAX_CLIENTS`` are
-    remembered; who has more addresses than that is counted anew. Each process counts for itself.
+    ``TrustedProxyMiddleware``, else all clients are one. An access token that is remembered passes all the same; a
+    request without credentials is no failure. A client without an address (a Unix socket) is not counted.
+    ``MAX_CLIENTS`` are remembered; who has more addresses than that is counted anew. Each process counts for itself.
     """
 
     __slots__ = ("_clients", "_count", "_per")
@@ -29,7 +29,7 @@ class FailureLimit:
         self._clients: TwoGenerations[str, tuple[int, float]] = TwoGenerations(MAX_CLIENTS)
 
     def wait(self, client: str | None, now: float) -> float:
-        """Seconds until the client's next token is looked at; 0 if that is at once. ``now`` on a monotonic clock."""
+        """Seconds until the client's next credential is looked at; 0: at once. ``now`` on a monotonic clock."""
         failures = None if client is None else self._clients.get(_network(client))
         if failures is None or failures[0] < self._count:
             return 0.0
@@ -44,12 +44,12 @@ class FailureLimit:
         self._clients.put(network, (count + 1, until))
 
 
-def too_many_failures(wait: float) -> Denial:
-    """429, and nothing about the token that came with it: it was not looked at. ``wait`` in seconds."""
+def too_many_failures(wait: float, what: str = "access tokens") -> Denial:
+    """429, and nothing about the credential that came with it: it was not looked at. ``wait`` in seconds."""
     return Denial(
         Reason.FAILURES_EXCEEDED,
         429,
-        "Too many access tokens that were not valid. Try again later.",
+        f"Too many {what} that were not valid. Try again later.",
         headers=((b"retry-after", b"%d" % max(1, ceil(wait))),),
     )
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..errors import ConfigurationError
+from .errors import ConfigurationError
 
 
 def positive_seconds(option: str, seconds: Any) -> float:

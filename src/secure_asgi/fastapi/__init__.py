@@ -1,0 +1,7 @@
+"""For applications built with FastAPI: who is asking as a parameter, and the layers in the OpenAPI document."""
+
+from .._paths import DOCS as DOCS
+from .dependencies import CurrentPrincipal as CurrentPrincipal
+from .dependencies import require_roles as require_roles
+from .dependencies import require_scopes as require_scopes
+from .openapi import document_security as document_security
