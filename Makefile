@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test check bench sslyze format clean
+.PHONY: demo test check bench sslyze schemathesis format clean
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml
@@ -54,9 +54,18 @@ sslyze: .venv-sslyze/.ready
 	.venv-sslyze/bin/python -m pip install --quiet 'sslyze~=6.3'
 	@touch $@
 
+# A caller who makes up requests from the OpenAPI document; likewise apart.
+schemathesis: .venv-schemathesis/.ready
+
+.venv-schemathesis/.ready:
+	$(PYTHON) -m venv .venv-schemathesis
+	.venv-schemathesis/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	.venv-schemathesis/bin/python -m pip install --quiet 'schemathesis~=4.32'
+	@touch $@
+
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .venv-sslyze .coverage* .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-sslyze .venv-schemathesis .coverage* .mypy_cache .ruff_cache .pytest_cache

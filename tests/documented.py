@@ -1,5 +1,7 @@
 """The application of the tests that read its OpenAPI document: orders, behind layers that the document describes."""
 
+from collections import Counter
+
 from fastapi import Depends, FastAPI
 from pydantic import BaseModel
 
@@ -19,34 +21,40 @@ class Order(BaseModel):
     asked_by: str
 
 
-def create_app(tokens, *, unguarded=()) -> FastAPI:
-    """``unguarded``: paths at which no token is asked for, though the document says that one is."""
+def create_app(tokens, *, unguarded=None, answered=None) -> FastAPI:
+    """``unguarded`` is a path at which no layer asks for a token, though the document says that one does.
 
-    def layers(exempt):
-        return secure_stack(
-            Middleware(SecurityHeadersMiddleware),
-            Middleware(SanitizedErrorMiddleware),
-            Middleware(
-                BearerAuthMiddleware, issuer=tokens.issuer, audience=tokens.audience, jwks=tokens.jwks, exempt=exempt
-            ),
-        )
-
-    app = FastAPI(title="Orders", middleware=layers(DOCS), exception_handlers=problem_handlers())
+    ``answered`` counts the handlers that ran to their end.
+    """
+    answered = Counter() if answered is None else answered
+    app = FastAPI(title="Orders", middleware=_layers(tokens, DOCS), exception_handlers=problem_handlers())
     document_security(app)
 
     @app.get("/orders/{number}", dependencies=[Depends(require_scopes("orders:read"))], operation_id="read")
     async def read(number: int, principal: CurrentPrincipal) -> Order:
+        answered["read"] += 1
         return Order(number=number, asked_by=principal.subject)
-
-    @app.get("/health", operation_id="health")
-    async def health() -> dict[str, str]:
-        return {"state": "good"}
 
     @app.post("/orders", dependencies=[Depends(require_scopes("orders:write"))], status_code=201, operation_id="place")
     async def place(order: Order) -> Order:
+        answered["place"] += 1
         return order
 
-    if unguarded:
+    @app.get("/health", operation_id="health")
+    async def health() -> dict[str, str]:
+        answered["health"] += 1
+        return {"state": "good"}
+
+    if unguarded is not None:
         app.openapi()  # made now, of the layers that guard every operation
-        app.user_middleware[:] = layers((*DOCS, *unguarded))
+        app.user_middleware[:] = _layers(tokens, (*DOCS, unguarded))
     return app
+
+
+def _layers(tokens, exempt):
+    token = {"issuer": tokens.issuer, "audience": tokens.audience, "jwks": tokens.jwks}
+    return secure_stack(
+        Middleware(SecurityHeadersMiddleware),
+        Middleware(SanitizedErrorMiddleware),
+        Middleware(BearerAuthMiddleware, **token, exempt=exempt),
+    )

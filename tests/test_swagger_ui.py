@@ -47,4 +47,5 @@ def test_the_policy_of_the_page_lets_everything_in_that_it_needs(page):
 
 
 def test_a_picture_is_taken(page):
+    """``docs/images/swagger-ui.png`` is one of these: copy it anew when the page has changed."""
     assert page["screenshot"].read_bytes().startswith(b"\x89PNG")

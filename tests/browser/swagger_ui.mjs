@@ -12,6 +12,7 @@ const CDN = /^https:\/\/cdn\.jsdelivr\.net\/npm\/swagger-ui-dist@5\/(swagger-ui(
 const SECONDS = 60
 
 const { chromium, page: address, scheme, operation, calls, screenshot } = JSON.parse(readFileSync(0, 'utf8'))
+const block = `#operations-${operation}`
 
 // What the page loads from elsewhere is answered from the package, under the address the page gave: the policy of the
 // page is judged on that. Anything else from elsewhere does not exist.
@@ -28,9 +29,7 @@ const click = (page, selector) => page.locator(selector).setTimeout(SECONDS * 10
 const gone = (page, selector) => page.waitForSelector(selector, { hidden: true })
 
 async function authorize(page, token) {
-  const container = `.modal-ux .auth-container:has(xpath/.//h4[contains(., "${scheme}")])`
   await click(page, '.auth-wrapper .btn.authorize')
-  await page.waitForSelector('.modal-ux .auth-container')
   // The dialog has one form for each scheme: the one under our scheme's name.
   const form = await page.waitForSelector(`xpath///form[.//h4[contains(., "${scheme}")]]`)
   const logout = await form.$('xpath/.//button[. = "Logout"]')
@@ -46,14 +45,11 @@ async function authorize(page, token) {
 }
 
 async function execute(page) {
-  const block = `#operations-${operation}`
+  const response = `${block} .live-responses-table tr.response`
   await click(page, `${block} .execute`)
-  const status = await page.waitForSelector(`${block} .live-responses-table tr.response .response-col_status`)
-  const shown = {
-    status: parseInt(await status.evaluate((cell) => cell.innerText)),
-    body: JSON.parse(await page.$eval(`${block} .live-responses-table tr.response .highlight-code code`, (code) => code.textContent)),
-  }
-  return shown
+  await page.waitForSelector(`${response} .highlight-code code`)
+  const text = (selector) => page.$eval(`${response} ${selector}`, (element) => element.textContent)
+  return { status: parseInt(await text('.response-col_status')), body: JSON.parse(await text('.highlight-code code')) }
 }
 
 const browser = await puppeteer.launch({
@@ -66,14 +62,13 @@ const browser = await puppeteer.launch({
 try {
   const page = await browser.newPage()
   page.setDefaultTimeout(SECONDS * 1000)
-  await page.setViewport({ width: 1100, height: 1250 })
+  await page.setViewport({ width: 1000, height: 1090 })
   const complaints = []
   page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()))
   page.on('pageerror', (error) => complaints.push(String(error)))
   await page.setRequestInterception(true)
   page.on('request', answerForElsewhere)
   await page.goto(address)
-  const block = `#operations-${operation}`
   await click(page, `${block} .opblock-summary-control`)
   await click(page, `${block} .try-out__btn`)
   await page.locator(`${block} .parameters input`).fill('42')
@@ -81,9 +76,7 @@ try {
   for (const { token } of calls) {
     await authorize(page, token)
     shown.push(await execute(page))
-    if (token !== null && screenshot && shown.at(-1).status === 200) {
-      await page.screenshot({ path: screenshot })
-    }
+    if (screenshot && shown.at(-1).status === 200) await page.screenshot({ path: screenshot })
     await click(page, `${block} .btn-clear`)
     await gone(page, `${block} .live-responses-table`)
   }
