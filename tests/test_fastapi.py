@@ -4,15 +4,32 @@ from types import SimpleNamespace
 
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, WebSocket
+from pydantic import BaseModel
+from starlette.middleware.gzip import GZipMiddleware
 
-from secure_asgi import BearerAuthMiddleware, Middleware, RateLimitMiddleware, problem_handlers, secure, secure_stack
+from secure_asgi import (
+    APIKeyMiddleware,
+    AuditMiddleware,
+    AuthorizationMiddleware,
+    BearerAuthMiddleware,
+    Layer,
+    MemoryKeys,
+    Middleware,
+    MutualTLSMiddleware,
+    RateLimitMiddleware,
+    Rule,
+    problem_handlers,
+    secure,
+    secure_stack,
+)
 from secure_asgi._templates import Template
 from secure_asgi.errors import ConfigurationError
 from secure_asgi.fastapi import DOCS, CurrentPrincipal, document_security, require_roles, require_scopes
 from secure_asgi.fastapi.openapi import rule_for
-from secure_asgi.testing import TokenFactory
+from secure_asgi.testing import TokenFactory, recorded_audit
 
 from . import asgi
+from .paths import run_python
 
 TOKENS = TokenFactory()
 
@@ -153,3 +170,210 @@ def test_the_first_rule_that_covers_the_route_is_its_rule():
     assert rule_for((mine, one), "GET", "/o/{id:int}") is one
     assert rule_for((mine, one), "GET", "/o/mine") is mine
     assert rule_for((mine, one), "POST", "/o/mine") is None
+
+
+def one_route(*layers, path="/a", wrap=False, **options):
+    """The ``get`` of ``path`` in the document, and the whole of it."""
+    app = FastAPI(middleware=[] if wrap else secure_stack(*layers))
+    app.get(path)(lambda: None)
+    document_security(secure(app, *layers) if wrap else app, **options)
+    document = app.openapi()
+    return document["paths"][path]["get"], document
+
+
+def keys(**options):
+    return Middleware(APIKeyMiddleware, keys=MemoryKeys(), **{"header": "X-Shop-Key", "exempt": DOCS} | options)
+
+
+def certificates(**options):
+    return Middleware(MutualTLSMiddleware, **{"exempt": DOCS} | options)
+
+
+def rules(*given, **options):
+    return Middleware(AuthorizationMiddleware, rules=given, **{"exempt": DOCS} | options)
+
+
+B, K, M = {"bearer": []}, {"apiKey": []}, {"mutualTLS": []}
+
+NEEDED = {
+    "a token": ((bearer(),), [B]),
+    "a bound token": ((bearer(dpop="require"),), [{"dpop": []}]),
+    "a token, or nothing": ((bearer(required=False),), [B, {}]),
+    "a token, by the rules": ((bearer(required=False), rules(Rule("GET", "/a"))), [B]),
+    "a key": ((keys(),), [K]),
+    "a certificate": ((certificates(),), [M]),
+    "a token and a key": ((bearer(), keys()), [{**B, **K}]),
+    "a token or a key": ((bearer(required=False), keys(required=False), rules(Rule("GET", "/a"))), [B, K]),
+    "a certificate and a token": ((certificates(), bearer()), [{**M, **B}]),
+    "a certificate, with a token or without": ((certificates(), bearer(required=False)), [{**M, **B}, M]),
+    "a certificate, a token or nothing": (
+        (certificates(required=False), bearer(required=False)),
+        [M, B, {}],
+    ),
+    "everybody": ((bearer(required=False), rules(Rule("GET", "/a", public=True))), None),
+    "exempt": ((bearer(exempt=("/a", *DOCS)), rules(Rule("GET", "/b"), exempt=("/a", *DOCS))), None),
+    "who is known": ((bearer(required=False), rules(Rule("GET", "/b"), default="authenticated")), [B]),
+    "no layer": ((), None),
+    "all scopes": (
+        (bearer(required=False), rules(Rule("GET", "/a", scopes=("a", "b")))),
+        [{"bearer": ["a", "b"]}],
+    ),
+    "one of the scopes": (
+        (bearer(required=False), keys(required=False), rules(Rule("GET", "/a", scopes="a", any_scopes=("b", "c")))),
+        [{"bearer": ["a", "b"]}, {"bearer": ["a", "c"]}, {"apiKey": ["a", "b"]}, {"apiKey": ["a", "c"]}],
+    ),
+    "scopes of the layer": ((bearer(require_scopes="a"),), [{"bearer": ["a"]}]),
+}
+
+
+@pytest.mark.parametrize("case", NEEDED.values(), ids=NEEDED)
+def test_what_an_operation_needs(case):
+    """OpenAPI 3.1.1 section 4.8.30: alternatives, each of which is all that is needed."""
+    layers, security = case
+    assert one_route(*layers)[0].get("security") == security
+    assert one_route(*layers, wrap=True)[0].get("security") == security
+
+
+def test_the_schemes_of_all_layers():
+    operation, document = one_route(certificates(), bearer(dpop="accept"), keys())
+    assert document["components"]["securitySchemes"] == {
+        "mutualTLS": {"type": "mutualTLS", "description": "A client certificate."},
+        "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+        "dpop": {
+            "type": "http",
+            "scheme": "DPoP",
+            "description": "An access token bound to a key, with a proof in the DPoP field (RFC 9449).",
+        },
+        "apiKey": {"type": "apiKey", "in": "header", "name": "x-shop-key"},
+    }
+    assert set(operation["responses"]) == {"200", "401", "403", "503"}
+
+
+def test_a_user_signs_in_at_the_provider():
+    urls = {"authorization_url": "https://id.example.com/auth", "token_url": "https://id.example.com/token"}
+    _, document = one_route(bearer(), rules(Rule("GET", "/a", scopes="a")), **urls, flows="authorizationCode")
+    assert document["components"]["securitySchemes"]["oauth2"]["flows"] == {
+        "authorizationCode": {
+            "authorizationUrl": "https://id.example.com/auth",
+            "tokenUrl": "https://id.example.com/token",
+            "scopes": {"a": ""},
+        }
+    }
+
+
+def test_openapi_3_0_lists_scopes_for_authorization_servers_alone():
+    app = FastAPI(middleware=secure_stack(bearer(), rules(Rule("GET", "/a", any_scopes=("a", "b")))))
+    app.openapi_version = "3.0.3"
+    app.get("/a")(lambda: None)
+    document_security(app, token_url="https://id.example.com/token")
+    assert app.openapi()["paths"]["/a"]["get"]["security"] == [{"bearer": []}, {"oauth2": ["a"]}, {"oauth2": ["b"]}]
+
+
+def test_what_the_application_declares_itself_stays():
+    app = FastAPI(middleware=secure_stack(bearer(), Middleware(RateLimitMiddleware, limits="9/minute")))
+
+    class Problem(BaseModel):
+        mine: int
+
+    own = {"description": "mine"}
+    responses = {401: own, "4XX": own, 409: {"model": Problem}}
+    app.get("/a", responses=responses, openapi_extra={"security": []})(lambda: None)
+    app.get("/b")(lambda: None)
+    document_security(app)
+    document = app.openapi()
+    declared = document["paths"]["/a"]["get"]
+    assert declared["security"] == []
+    assert declared["responses"]["401"] == own
+    assert "429" not in declared["responses"]
+    assert document["components"]["schemas"]["Problem"]["properties"].keys() == {"mine"}
+    refused = document["paths"]["/b"]["get"]["responses"]["429"]["$ref"].rpartition("/")[2]
+    content = document["components"]["responses"][refused]["content"]
+    assert content["application/problem+json"]["schema"] == {"$ref": "#/components/schemas/Problem_"}
+
+
+def test_a_schema_of_fastapis_that_is_used_elsewhere_stays():
+    app = FastAPI(middleware=secure_stack(bearer()), exception_handlers=problem_handlers())
+    used = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/HTTPValidationError"}}}}
+    app.get("/a/{n}", responses={400: {"description": "mine", **used}})(lambda n: None)
+    document_security(app)
+    assert "HTTPValidationError" in app.openapi()["components"]["schemas"]
+
+
+def test_entries_that_are_not_made_yet_and_layers_that_are_named():
+    app = FastAPI()
+    app.get("/a")(lambda: None)
+    app.add_middleware(BearerAuthMiddleware, **bearer().kwargs)
+    app.add_middleware(GZipMiddleware)
+    document_security(app)
+    assert app.openapi()["paths"]["/a"]["get"]["security"] == [B]
+    other = FastAPI()
+    other.get("/a")(lambda: None)
+    document_security(other, layers=BearerAuthMiddleware(None, **bearer().kwargs))
+    assert other.openapi()["paths"]["/a"]["get"]["security"] == [B]
+
+
+def test_what_is_not_in_the_document_and_what_comes_late():
+    app = FastAPI(middleware=secure_stack(bearer()))
+    app.get("/a", include_in_schema=False)(lambda: None)
+    document_security(app)
+    assert app.openapi()["paths"] == {}
+    app.get("/late")(lambda: None)
+    assert app.openapi()["paths"]["/late"]["get"]["security"] == [B]
+
+
+def test_ours_is_found_among_the_dependencies_of_a_dependency():
+    def foreign(principal: CurrentPrincipal): ...
+
+    app = FastAPI(middleware=secure_stack(bearer(required=False)))
+    app.get("/a", dependencies=[Depends(foreign)])(lambda: None)
+    document_security(app)
+    assert app.openapi()["paths"]["/a"]["get"]["security"] == [B]
+
+
+def test_an_application_without_anything_to_say():
+    app = FastAPI()
+    document_security(app)
+    assert "components" not in app.openapi()
+
+
+def test_a_layer_with_a_body_part_around_the_application():
+    class Transform(Layer):
+        name = "transform"
+
+        async def __call__(self, scope, receive, send):
+            await self.app(scope, receive, send)
+
+    app = FastAPI()
+    app.get("/a")(lambda: None)
+    document_security(Transform(secure(app, bearer())))
+    assert app.openapi()["paths"]["/a"]["get"]["security"] == [B]
+
+
+def test_a_refused_dependency_is_on_record():
+    records = recorded_audit()
+    app = make(bearer(required=False), Middleware(AuditMiddleware, sinks=records))
+    asgi.http(app, "/v1/orders/7", headers=sent(scope="orders:write"))
+    (record,) = records.wait()
+    assert (record["event"], record["reason"], record["status"]) == ("authz_fail", "scope_insufficient", 403)
+    assert record["decisions"][-1]["layer"] == "dependency"
+
+
+def test_a_websocket_that_is_open_already_is_closed():
+    app = FastAPI(middleware=secure_stack(bearer(required=False)))
+
+    async def accept(websocket: WebSocket):
+        await websocket.accept()
+
+    @app.websocket("/ws", dependencies=[Depends(accept)])
+    async def talk(websocket: WebSocket, principal: CurrentPrincipal): ...
+
+    answer = asgi.websocket(app, "/ws")
+    assert answer.messages[0]["type"] == "websocket.accept"
+    assert answer.close_code == 1008
+
+
+def test_without_fastapi_one_is_told_how_to_install_it():
+    code = (
+        "import sys; sys.modules['fastapi'] = None\ntry: import secure_asgi.fastapi\nexcept ImportError as e: print(e)"
+    )
+    assert run_python("-c", code) == "secure_asgi.fastapi needs FastAPI: pip install 'secure-asgi[fastapi]'"

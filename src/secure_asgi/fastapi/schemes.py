@@ -47,25 +47,31 @@ class Schemes:
     def needed(self, path: str, choices: Sequence[Sequence[str]], *, is_demanded: bool) -> list[Requirement]:
         """The alternatives at ``path``, each with one of the ``choices`` of scopes; empty where nothing is looked at.
 
-        A required certificate goes with every alternative. The last one is nothing at all, where no layer insists and
+        What a layer insists on goes with every alternative. The last one is nothing at all, where no layer insists and
         nothing further in does (``is_demanded``).
         """
         asking = [layer for layer in self._layers if path not in layer.exempt]
-        tokens = [name for layer in asking if layer.name != "mutual_tls" for name in self._names(layer)]
-        certificates = [layer for layer in asking if layer.name == "mutual_tls"]
-        is_certificate_enough = bool(certificates) and not any(
-            _insists(layer) for layer in asking if layer.name != "mutual_tls"
-        )
-        always: Requirement = {"mutualTLS": []} if any(_insists(layer) for layer in certificates) else {}
-        alternatives: list[Requirement] = [{**always, name: list(scopes)} for name in tokens for scopes in choices]
-        if is_certificate_enough:
-            alternatives.append({"mutualTLS": []})
-        if alternatives and not is_demanded and not any(_insists(layer) for layer in asking):
+        insisting = [layer for layer in asking if layer.required]
+        alternatives: list[Requirement] = [{}]
+        for layer in insisting:
+            alternatives = [{**one, **more} for one in alternatives for more in self._accepted(layer, choices)]
+        if all(layer.name == "mutual_tls" for layer in insisting):
+            # A certificate is enough for a principal; a token beside it makes another one.
+            others = [layer for layer in asking if not layer.required]
+            by_token = [
+                {**one, **more} for layer in others for one in alternatives for more in self._accepted(layer, choices)
+            ]
+            alternatives = by_token + [one for one in alternatives if one]
+        if alternatives and not (is_demanded or insisting):
             alternatives.append({})
-        return alternatives
+        return alternatives if alternatives != [{}] else []
 
-    def _names(self, layer: Any) -> list[str]:
-        return ["apiKey"] if layer.name == "api_keys" else list(self._of_bearer(layer, ()))
+    def _accepted(self, layer: Any, choices: Sequence[Sequence[str]]) -> list[Requirement]:
+        """What satisfies ``layer`` alone."""
+        if layer.name == "mutual_tls":
+            return [{"mutualTLS": []}]
+        names = ["apiKey"] if layer.name == "api_keys" else list(self._of_bearer(layer, ()))
+        return [{name: list(scopes)} for name in names for scopes in choices]
 
     def _of_bearer(self, layer: Any, scopes: Iterable[str]) -> dict[str, dict[str, Any]]:
         described: dict[str, dict[str, Any]] = {}
@@ -92,8 +98,3 @@ class Schemes:
             if name == "authorizationCode":
                 flows[name]["authorizationUrl"] = self._oauth2.authorization_url
         return flows
-
-
-def _insists(layer: Any) -> bool:
-    """It refuses requests without its credentials."""
-    return bool(layer.required)
