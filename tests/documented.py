@@ -6,14 +6,22 @@ from fastapi import Depends, FastAPI
 from pydantic import BaseModel
 
 from secure_asgi import (
+    AuthorizationMiddleware,
     BearerAuthMiddleware,
     Middleware,
+    Rule,
     SanitizedErrorMiddleware,
     SecurityHeadersMiddleware,
     problem_handlers,
     secure_stack,
 )
 from secure_asgi.fastapi import DOCS, CurrentPrincipal, document_security, require_scopes
+
+RULES = [
+    Rule("GET", "/orders/{number}", scopes="orders:read"),
+    Rule("POST", "/orders", scopes="orders:write"),
+    Rule("GET", "/health"),
+]
 
 
 class Order(BaseModel):
@@ -30,7 +38,7 @@ def create_app(tokens, *, unguarded=None, answered=None) -> FastAPI:
     app = FastAPI(title="Orders", middleware=_layers(tokens, DOCS), exception_handlers=problem_handlers())
     document_security(app)
 
-    @app.get("/orders/{number}", dependencies=[Depends(require_scopes("orders:read"))], operation_id="read")
+    @app.get("/orders/{number}", operation_id="read")
     async def read(number: int, principal: CurrentPrincipal) -> Order:
         answered["read"] += 1
         return Order(number=number, asked_by=principal.subject)
@@ -57,4 +65,5 @@ def _layers(tokens, exempt):
         Middleware(SecurityHeadersMiddleware),
         Middleware(SanitizedErrorMiddleware),
         Middleware(BearerAuthMiddleware, **token, exempt=exempt),
+        Middleware(AuthorizationMiddleware, rules=[rule for rule in RULES if rule.path not in exempt], exempt=exempt),
     )
