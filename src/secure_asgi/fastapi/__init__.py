@@ -1,5 +1,10 @@
 """For applications built with FastAPI: who is asking as a parameter, and the layers in the OpenAPI document."""
 
+try:
+    import fastapi as _  # noqa: F401
+except ImportError as error:
+    raise ImportError("secure_asgi.fastapi needs FastAPI: pip install 'secure-asgi[fastapi]'") from error
+
 from .._paths import DOCS as DOCS
 from .dependencies import CurrentPrincipal as CurrentPrincipal
 from .dependencies import require_roles as require_roles
