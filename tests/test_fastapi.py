@@ -1,19 +1,21 @@
 """FastAPI: dependencies that read the principal, and the layers in the OpenAPI document. ASVS 8.2.1, BRR-4, BRR-6."""
 
-from types import SimpleNamespace
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, Security, WebSocket
+from fastapi.security import HTTPBearer
 from pydantic import BaseModel
-from starlette.middleware.gzip import GZipMiddleware
 
+import secure_asgi
 from secure_asgi import (
-    APIKeyMiddleware,
     AuditMiddleware,
     AuthorizationMiddleware,
     BearerAuthMiddleware,
-    Layer,
-    MemoryKeys,
+    HSTSMiddleware,
     Middleware,
     MutualTLSMiddleware,
     RateLimitMiddleware,
@@ -22,21 +24,36 @@ from secure_asgi import (
     secure,
     secure_stack,
 )
-from secure_asgi._templates import Template
+from secure_asgi.api_keys import APIKeyMiddleware, MemoryKeys, create_key
 from secure_asgi.errors import ConfigurationError
 from secure_asgi.fastapi import DOCS, CurrentPrincipal, document_security, require_roles, require_scopes
 from secure_asgi.fastapi.openapi import rule_for
+from secure_asgi.flow import Layer
 from secure_asgi.testing import TokenFactory, recorded_audit
 
 from . import asgi
 from .paths import run_python
 
 TOKENS = TokenFactory()
+KEY = create_key(client="shop", scopes=("orders:read",))
+TOKEN_URL = "https://id.example.com/token"
 
 
 def bearer(**options):
     given = {"issuer": TOKENS.issuer, "audience": TOKENS.audience, "jwks": TOKENS.jwks, "exempt": DOCS}
     return Middleware(BearerAuthMiddleware, **given | options)
+
+
+def keys(**options):
+    return Middleware(APIKeyMiddleware, keys=MemoryKeys([KEY.record]), **options)
+
+
+def certificates(**options):
+    return Middleware(MutualTLSMiddleware, **options)
+
+
+def rules(*given, **options):
+    return Middleware(AuthorizationMiddleware, rules=given, coverage="report", **options)
 
 
 def make(*layers, problems=True, **options):
@@ -135,17 +152,400 @@ def test_the_document_says_what_the_layers_ask():
     assert app.openapi() is app.openapi()
 
 
-def test_the_layers_around_an_application_are_found():
+def documented(*layers, path="/orders/{number}", version="3.1.0", dependencies=(), options=None, **route):
+    """The document of an application with one route."""
+    app = FastAPI(middleware=secure_stack(*layers))
+    app.openapi_version = version
+    document_security(app, **options or {})
+
+    @app.get(path, dependencies=dependencies, **route)
+    async def answered():
+        pass
+
+    return app.openapi()
+
+
+def operation(document):
+    (item,) = document["paths"].values()
+    return item["get"]
+
+
+@pytest.mark.parametrize(
+    ("layers", "more", "security", "refusals"),
+    [
+        pytest.param([bearer()], {}, [{"bearer": []}], "401 503", id="a token"),
+        pytest.param([bearer(required=False)], {}, [{"bearer": []}, {}], "401 503", id="a token, or nobody"),
+        pytest.param([bearer(dpop="require")], {}, [{"dpop": []}], "401 503", id="a bound token"),
+        pytest.param([keys()], {}, [{"apiKey": []}], "401 503", id="a key"),
+        pytest.param([bearer(), keys()], {}, [{"bearer": [], "apiKey": []}], "401 503", id="both"),
+        pytest.param(
+            [bearer(dpop="accept"), keys()],
+            {},
+            [{"bearer": [], "apiKey": []}, {"dpop": [], "apiKey": []}],
+            "401 503",
+            id="both, the token in one of two ways",
+        ),
+        pytest.param(
+            [bearer(required=False), keys(required=False)],
+            {},
+            [{"bearer": []}, {"apiKey": []}, {}],
+            "401 503",
+            id="either, or nobody",
+        ),
+        pytest.param([bearer(), keys(required=False)], {}, [{"bearer": []}], "401 503", id="a key alone is not enough"),
+        pytest.param([bearer(required=False), keys()], {}, [{"apiKey": []}], "401 503", id="a token alone is not"),
+        pytest.param([certificates()], {}, [{"mutualTLS": []}], "403 503", id="a certificate"),
+        pytest.param(
+            [certificates(required=False)], {}, [{"mutualTLS": []}, {}], "403 503", id="a certificate, or nobody"
+        ),
+        pytest.param(
+            [certificates(), bearer()], {}, [{"mutualTLS": [], "bearer": []}], "401 403 503", id="a token and its owner"
+        ),
+        pytest.param(
+            [certificates(), bearer(required=False)],
+            {},
+            [{"mutualTLS": [], "bearer": []}, {"mutualTLS": []}],
+            "401 403 503",
+            id="a certificate, and a token where there is one",
+        ),
+        pytest.param(
+            [certificates(required=False), bearer()], {}, [{"bearer": []}], "401 403 503", id="a certificate is not"
+        ),
+        pytest.param(
+            [bearer(required=False), keys(required=False), rules(Rule("GET", "/orders/{id}"))],
+            {},
+            [{"bearer": []}, {"apiKey": []}],
+            "401 403 503",
+            id="a rule wants somebody",
+        ),
+        pytest.param(
+            [bearer(), rules(Rule("*", "/orders/{id}", scopes=("b", "a")), Rule("GET", "/orders/{id}", scopes="c"))],
+            {},
+            [{"bearer": ["a", "b"]}],
+            "401 403 503",
+            id="the first rule's scopes",
+        ),
+        pytest.param(
+            [bearer(require_scopes="own"), rules(Rule("GET", "/**", scopes="s", any_scopes=("y", "x")))],
+            {},
+            [{"bearer": ["own", "s", "x"]}, {"bearer": ["own", "s", "y"]}],
+            "401 403 503",
+            id="one of several scopes",
+        ),
+        pytest.param(
+            [certificates(required=False), bearer(required=False), rules(Rule("GET", "/**", scopes="s"))],
+            {},
+            [{"bearer": ["s"]}, {"mutualTLS": ["s"]}],
+            "401 403 503",
+            id="whose identity may grant scopes",
+        ),
+        pytest.param(
+            [bearer(required=False, require_scopes="own"), keys(required=False)],
+            {"dependencies": [Depends(require_scopes("asked"))]},
+            [{"bearer": ["own", "asked"]}, {"apiKey": ["asked"]}],
+            "401 403 503",
+            id="a layer's own scopes are for what it takes",
+        ),
+        pytest.param(
+            [bearer(require_scopes="own", exempt="/orders/")], {}, None, "", id="exempt from all that it asks"
+        ),
+        pytest.param(
+            [bearer(required=False), rules(Rule("GET", "/orders/{id}", public=True))],
+            {},
+            [{"bearer": []}, {}],
+            "401 403 503",
+            id="public",
+        ),
+        pytest.param(
+            [bearer(), rules(Rule("GET", "/orders/{id}", public=True))],
+            {},
+            [{"bearer": []}],
+            "401 403 503",
+            id="public, and a layer outside insists",
+        ),
+        pytest.param(
+            [bearer(required=False), rules(Rule("GET", "/orders/{id}", public=True))],
+            {"dependencies": [Depends(require_roles("r"))]},
+            [{"bearer": []}],
+            "401 403 503",
+            id="public, and a dependency asks",
+        ),
+        pytest.param(
+            [bearer(required=False), rules(Rule("GET", "/orders/mine", scopes="mine"))],
+            {},
+            [{"bearer": []}],
+            "401 403 503",
+            id="a rule narrower than the route",
+        ),
+        pytest.param(
+            [bearer(required=False), rules(Rule("GET", "/else"), default="authenticated")],
+            {},
+            [{"bearer": []}],
+            "401 403 503",
+            id="by default somebody",
+        ),
+        pytest.param(
+            [bearer(required=False), rules(Rule("GET", "/else", scopes="s"), exempt="/orders/")],
+            {},
+            [{"bearer": []}, {}],
+            "401 503",
+            id="exempt from the rules",
+        ),
+        pytest.param([Middleware(HSTSMiddleware)], {}, None, "", id="nobody is asked for"),
+        pytest.param([Middleware(RateLimitMiddleware, limits="9/minute")], {}, None, "429", id="a limit"),
+    ],
+)
+def test_what_an_operation_says(layers, more, security, refusals):
+    """Real layers: who may call is what those would let pass, and each refusal is one that they can send."""
+    document = documented(*layers, **more)
+    described = operation(document)
+    assert described.get("security") == security
+    assert [status for status in described["responses"] if status not in ("200", "422")] == refusals.split()
+    named = {name for alternative in security or () for name in alternative}
+    assert named <= set(document.get("components", {}).get("securitySchemes", {}))
+
+
+def test_what_is_documented_is_what_is_answered():
+    """Nobody is let in by a header that the document does not name."""
+    app = FastAPI(middleware=secure_stack(bearer(required=False), keys(header="X-Shop-Key", required=False)))
+    document_security(app)
+
+    @app.get("/me")
+    async def me(principal: CurrentPrincipal):
+        return principal.method
+
+    scheme = app.openapi()["components"]["securitySchemes"]["apiKey"]
+    assert scheme == {"type": "apiKey", "in": "header", "name": "x-shop-key"}
+    assert asgi.http(app, "/me", headers={scheme["name"]: KEY.key.reveal()}).body == b'"api-key"'
+    assert asgi.http(app, "/me", headers=sent()).body == b'"bearer"'
+    assert asgi.http(app, "/me").status == 401
+
+
+@pytest.mark.parametrize(
+    ("layers", "security"),
+    [
+        ([certificates(), bearer(require_scopes="a")], [{"bearer": []}, {"oauth2": ["a"]}, {"openIdConnect": ["a"]}]),
+        ([keys(), rules(Rule("GET", "/**", any_scopes=("a", "b")))], [{"apiKey": []}]),
+        ([certificates()], None),
+    ],
+)
+def test_openapi_3_0_has_no_certificates_and_no_scopes_for_tokens(layers, security):
+    document = documented(*layers, version="3.0.3", options={"token_url": TOKEN_URL, "openid_connect": True})
+    assert operation(document).get("security") == security
+    assert "mutualTLS" not in document.get("components", {}).get("securitySchemes", {})
+
+
+def test_flows_and_issuers():
+    document = documented(
+        bearer(require_scopes="own"),
+        rules(Rule("GET", "/**", scopes="a")),
+        options={
+            "authorization_url": "https://id.example.com/authorize",
+            "token_url": TOKEN_URL,
+            "flows": "authorizationCode",
+            "openid_connect": True,
+        },
+    )
+    schemes = document["components"]["securitySchemes"]
+    assert schemes["oauth2"]["flows"] == {
+        "authorizationCode": {
+            "authorizationUrl": "https://id.example.com/authorize",
+            "tokenUrl": TOKEN_URL,
+            "scopes": {"own": "", "a": ""},
+        }
+    }
+    url = schemes["openIdConnect"]["openIdConnectUrl"]
+    assert url == TOKENS.issuer.rstrip("/") + "/.well-known/openid-configuration"
+
+
+def test_each_issuer_has_its_discovery_document():
+    from secure_asgi import Issuer
+
+    issuers = [Issuer(f"https://{name}.example.com/", audience="api", jwks=TOKENS.jwks) for name in ("a", "b")]
+    layer = Middleware(BearerAuthMiddleware, issuers=issuers)
+    schemes = documented(layer, options={"openid_connect": True})["components"]["securitySchemes"]
+    assert {name: scheme.get("openIdConnectUrl") for name, scheme in schemes.items()} == {
+        "bearer": None,
+        "openIdConnect": "https://a.example.com/.well-known/openid-configuration",
+        "openIdConnect2": "https://b.example.com/.well-known/openid-configuration",
+    }
+
+
+def test_what_the_application_declares_stays():
+    own = {401: {"description": "Mine"}, "5XX": {"description": "Mine"}}
+    document = documented(
+        bearer(),
+        Middleware(RateLimitMiddleware, limits="9/minute"),
+        dependencies=[Security(HTTPBearer())],
+        responses=own,
+    )
+    described = operation(document)
+    assert described["security"] == [{"HTTPBearer": []}]
+    assert described["responses"]["401"] == described["responses"]["5XX"] == {"description": "Mine"}
+    assert set(described["responses"]) - {"200", "422"} == {"401", "429", "5XX"}
+    assert set(document["components"]["securitySchemes"]) == {"HTTPBearer", "bearer"}
+    assert operation(documented(bearer(), openapi_extra={"security": []}))["security"] == []
+
+
+class Problem(BaseModel):
+    mine: int
+
+
+def test_names_that_the_application_has_taken():
+    class Query(HTTPBearer):
+        pass
+
+    query = Query(scheme_name="bearer", description="Another one")
+    app = FastAPI(middleware=secure_stack(bearer(exempt=())), exception_handlers=problem_handlers())
+    document_security(app)
+
+    @app.get("/own", dependencies=[Security(query)])
+    async def own() -> Problem:
+        return Problem(mine=1)
+
+    @app.get("/ours")
+    async def ours(number: int):
+        return number
+
+    document = app.openapi()
+    schemas, schemes = document["components"]["schemas"], document["components"]["securitySchemes"]
+    assert set(schemas["Problem"]["properties"]) == {"mine"}
+    assert set(schemas["Problem_"]["properties"]) >= {"type", "title", "status"}
+    assert schemas["InvalidRequest"]["allOf"][0] == {"$ref": "#/components/schemas/Problem_"}
+    assert schemes["bearer"]["description"] == "Another one"
+    assert document["paths"]["/own"]["get"]["security"] == [{"bearer": []}]
+    assert document["paths"]["/ours"]["get"]["security"] == [{"bearer_": []}]
+    assert schemes["bearer_"]["bearerFormat"] == "JWT"
+
+
+def test_a_422_of_the_application_stays():
+    app = FastAPI(exception_handlers=problem_handlers())
+    document_security(app)
+    mine = {"description": "Mine", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    app.get("/own/{number}", responses={422: mine})(lambda number: None)
+    document = app.openapi()
+    assert document["paths"]["/own/{number}"]["get"]["responses"]["422"] == mine
+
+
+def test_fastapis_422_stays_without_problem_handlers():
+    app = FastAPI(middleware=secure_stack(bearer()))
+    document_security(app)
+
+    @app.get("/n")
+    async def number(number: int):
+        return number
+
+    assert "application/json" in app.openapi()["paths"]["/n"]["get"]["responses"]["422"]["content"]
+    assert "HTTPValidationError" in app.openapi()["components"]["schemas"]
+
+
+def test_what_a_receiver_of_webhooks_answers_is_not_ours_to_say():
+    app = FastAPI(exception_handlers=problem_handlers())
+    document_security(app)
+    app.get("/n/{number}")(_numbered)
+    app.webhooks.post("new")(_numbered)
+    document = app.openapi()
+    reference = {"schema": {"$ref": "#/components/schemas/HTTPValidationError"}}
+    assert document["webhooks"]["new"]["post"]["responses"]["422"]["content"] == {"application/json": reference}
+    assert set(document["components"]["schemas"]) >= {"HTTPValidationError", "ValidationError", "InvalidRequest"}
+
+
+def _numbered(number: int):
+    return number
+
+
+def test_what_is_in_no_document():
+    """Routes that are left out, WebSockets, and what is mounted: it has a document of its own."""
+    app = make(bearer(), rules(Rule("POST", "/hidden", scopes="hidden")), token_url=TOKEN_URL)
+    mounted = FastAPI()
+    mounted.get("/x")(lambda: None)
+    document_security(mounted, layers=BearerAuthMiddleware(issuer=TOKENS.issuer, audience="x", jwks=TOKENS.jwks))
+    app.mount("/mounted", mounted)
+
+    @app.get("/me2", dependencies=[Depends(require_scopes("hidden"))], include_in_schema=False)
+    @app.get("/me2")
+    async def twice():
+        pass
+
+    document = app.openapi()
+    assert set(document["paths"]) == {"/me", "/v1/orders/{number}", "/admin", "/open", "/me2"}
+    assert document["paths"]["/me2"]["get"]["security"] == [{"bearer": []}, {"oauth2": []}]
+    assert mounted.openapi()["paths"]["/x"]["get"]["security"] == [{"bearer": []}]
+    assert "components" not in _plain().openapi()
+
+
+def _plain():
     app = FastAPI()
     app.get("/")(lambda: None)
-    document_security(secure(app, bearer()))
+    document_security(app)
+    return app
+
+
+def test_the_document_follows_the_application():
+    """Routes and layers that come after it was first read; what FastAPI keeps is not written to."""
+    app = _plain()
+    kept = app.openapi_schema
+    before = app.openapi()
+    assert app.openapi() is before
+    app.get("/late")(lambda: None)
+    after = app.openapi()
+    assert set(after["paths"]) == {"/", "/late"}
+    assert "security" not in after["paths"]["/late"]["get"]
+    app.add_middleware(BearerAuthMiddleware, issuer=TOKENS.issuer, audience="x", jwks=TOKENS.jwks)
+    app.add_middleware(HSTSMiddleware)
+    app.add_middleware(asgi_only)
+    secured = app.openapi()
+    assert {path: item["get"]["security"] for path, item in secured["paths"].items()} == {
+        "/": [{"bearer": []}],
+        "/late": [{"bearer": []}],
+    }
+    assert kept is None or "security" not in kept["paths"]["/"]["get"]
+    assert "security" not in app.openapi_schema["paths"]["/"]["get"]
+
+
+def asgi_only(app):
+    return app
+
+
+class Transform(Layer):
+    """A layer that never merges."""
+
+    async def __call__(self, scope, receive, send):
+        await self.app(scope, receive, send)
+
+
+class Foreign:
+    def __init__(self, app):
+        self.app = app
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        pytest.param(lambda app: secure(app, bearer()), id="secure"),
+        pytest.param(lambda app: secure(app, Middleware(Foreign), bearer(), Middleware(Transform)), id="with others"),
+        pytest.param(lambda app: Foreign(Transform(secure(app, bearer()))), id="others around"),
+        pytest.param(lambda app: bearer().cls(app, **bearer().kwargs), id="by hand"),
+    ],
+)
+def test_the_layers_around_an_application_are_found(around):
+    app = FastAPI()
+    app.get("/")(lambda: None)
+    document_security(around(app))
     assert app.openapi()["paths"]["/"]["get"]["security"] == [{"bearer": []}]
+    document_security(around(app), layers=())
+    assert "security" not in app.openapi()["paths"]["/"]["get"]
 
 
 @pytest.mark.parametrize(
     "options",
     [
         {"layers": [object()]},
+        {"layers": 7},
+        {"layers": bearer()},
+        {"flows": 7, "token_url": TOKEN_URL},
+        {"flows": [["clientCredentials"]], "token_url": TOKEN_URL},
+        {"flows": "clientCredentials"},
         {"openid_connect": "yes"},
         {"token_url": "nowhere"},
         {"flows": "implicit", "token_url": "https://id.example.com/t"},
@@ -164,216 +564,103 @@ def test_only_a_fastapi_application_has_a_document():
 
 
 def test_the_first_rule_that_covers_the_route_is_its_rule():
-    mine, one = (
-        SimpleNamespace(methods=frozenset(("GET",)), template=Template(path)) for path in ("/o/mine", "/o/{id}")
-    )
+    mine, one = Rule("GET", "/o/mine"), Rule(("GET", "WEBSOCKET"), "/o/{id}")
+    every = Rule("*", "/o/{id:int}")
     assert rule_for((mine, one), "GET", "/o/{id:int}") is one
     assert rule_for((mine, one), "GET", "/o/mine") is mine
+    assert rule_for((mine, one), "HEAD", "/o/mine") is mine
     assert rule_for((mine, one), "POST", "/o/mine") is None
+    assert rule_for((mine, every, one), "POST", "/o/{id:int}") is every
+    assert rule_for((every,), "HEAD", "/o/{id:int}") is every
+    assert rule_for((every, one), "WEBSOCKET", "/o/{id:int}") is one
+    assert rule_for((every,), "GET", "/o/{id}") is None
 
 
-def one_route(*layers, path="/a", wrap=False, **options):
-    """The ``get`` of ``path`` in the document, and the whole of it."""
-    app = FastAPI(middleware=[] if wrap else secure_stack(*layers))
-    app.get(path)(lambda: None)
-    document_security(secure(app, *layers) if wrap else app, **options)
-    document = app.openapi()
-    return document["paths"][path]["get"], document
-
-
-def keys(**options):
-    return Middleware(APIKeyMiddleware, keys=MemoryKeys(), **{"header": "X-Shop-Key", "exempt": DOCS} | options)
-
-
-def certificates(**options):
-    return Middleware(MutualTLSMiddleware, **{"exempt": DOCS} | options)
-
-
-def rules(*given, **options):
-    return Middleware(AuthorizationMiddleware, rules=given, **{"exempt": DOCS} | options)
-
-
-B, K, M = {"bearer": []}, {"apiKey": []}, {"mutualTLS": []}
-
-NEEDED = {
-    "a token": ((bearer(),), [B]),
-    "a bound token": ((bearer(dpop="require"),), [{"dpop": []}]),
-    "a token, or nothing": ((bearer(required=False),), [B, {}]),
-    "a token, by the rules": ((bearer(required=False), rules(Rule("GET", "/a"))), [B]),
-    "a key": ((keys(),), [K]),
-    "a certificate": ((certificates(),), [M]),
-    "a token and a key": ((bearer(), keys()), [{**B, **K}]),
-    "a token or a key": ((bearer(required=False), keys(required=False), rules(Rule("GET", "/a"))), [B, K]),
-    "a certificate and a token": ((certificates(), bearer()), [{**M, **B}]),
-    "a certificate, with a token or without": ((certificates(), bearer(required=False)), [{**M, **B}, M]),
-    "a certificate, a token or nothing": (
-        (certificates(required=False), bearer(required=False)),
-        [M, B, {}],
-    ),
-    "everybody": ((bearer(required=False), rules(Rule("GET", "/a", public=True))), None),
-    "exempt": ((bearer(exempt=("/a", *DOCS)), rules(Rule("GET", "/b"), exempt=("/a", *DOCS))), None),
-    "who is known": ((bearer(required=False), rules(Rule("GET", "/b"), default="authenticated")), [B]),
-    "no layer": ((), None),
-    "all scopes": (
-        (bearer(required=False), rules(Rule("GET", "/a", scopes=("a", "b")))),
-        [{"bearer": ["a", "b"]}],
-    ),
-    "one of the scopes": (
-        (bearer(required=False), keys(required=False), rules(Rule("GET", "/a", scopes="a", any_scopes=("b", "c")))),
-        [{"bearer": ["a", "b"]}, {"bearer": ["a", "c"]}, {"apiKey": ["a", "b"]}, {"apiKey": ["a", "c"]}],
-    ),
-    "scopes of the layer": ((bearer(require_scopes="a"),), [{"bearer": ["a"]}]),
-}
-
-
-@pytest.mark.parametrize("case", NEEDED.values(), ids=NEEDED)
-def test_what_an_operation_needs(case):
-    """OpenAPI 3.1.1 section 4.8.30: alternatives, each of which is all that is needed."""
-    layers, security = case
-    assert one_route(*layers)[0].get("security") == security
-    assert one_route(*layers, wrap=True)[0].get("security") == security
-
-
-def test_the_schemes_of_all_layers():
-    operation, document = one_route(certificates(), bearer(dpop="accept"), keys())
-    assert document["components"]["securitySchemes"] == {
-        "mutualTLS": {"type": "mutualTLS", "description": "A client certificate."},
-        "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
-        "dpop": {
-            "type": "http",
-            "scheme": "DPoP",
-            "description": "An access token bound to a key, with a proof in the DPoP field (RFC 9449).",
-        },
-        "apiKey": {"type": "apiKey", "in": "header", "name": "x-shop-key"},
-    }
-    assert set(operation["responses"]) == {"200", "401", "403", "503"}
-
-
-def test_a_user_signs_in_at_the_provider():
-    urls = {"authorization_url": "https://id.example.com/auth", "token_url": "https://id.example.com/token"}
-    _, document = one_route(bearer(), rules(Rule("GET", "/a", scopes="a")), **urls, flows="authorizationCode")
-    assert document["components"]["securitySchemes"]["oauth2"]["flows"] == {
-        "authorizationCode": {
-            "authorizationUrl": "https://id.example.com/auth",
-            "tokenUrl": "https://id.example.com/token",
-            "scopes": {"a": ""},
-        }
-    }
-
-
-def test_openapi_3_0_lists_scopes_for_authorization_servers_alone():
-    app = FastAPI(middleware=secure_stack(bearer(), rules(Rule("GET", "/a", any_scopes=("a", "b")))))
-    app.openapi_version = "3.0.3"
-    app.get("/a")(lambda: None)
-    document_security(app, token_url="https://id.example.com/token")
-    assert app.openapi()["paths"]["/a"]["get"]["security"] == [{"bearer": []}, {"oauth2": ["a"]}, {"oauth2": ["b"]}]
-
-
-def test_what_the_application_declares_itself_stays():
-    app = FastAPI(middleware=secure_stack(bearer(), Middleware(RateLimitMiddleware, limits="9/minute")))
-
-    class Problem(BaseModel):
-        mine: int
-
-    own = {"description": "mine"}
-    responses = {401: own, "4XX": own, 409: {"model": Problem}}
-    app.get("/a", responses=responses, openapi_extra={"security": []})(lambda: None)
-    app.get("/b")(lambda: None)
-    document_security(app)
-    document = app.openapi()
-    declared = document["paths"]["/a"]["get"]
-    assert declared["security"] == []
-    assert declared["responses"]["401"] == own
-    assert "429" not in declared["responses"]
-    assert document["components"]["schemas"]["Problem"]["properties"].keys() == {"mine"}
-    refused = document["paths"]["/b"]["get"]["responses"]["429"]["$ref"].rpartition("/")[2]
-    content = document["components"]["responses"][refused]["content"]
-    assert content["application/problem+json"]["schema"] == {"$ref": "#/components/schemas/Problem_"}
-
-
-def test_a_schema_of_fastapis_that_is_used_elsewhere_stays():
-    app = FastAPI(middleware=secure_stack(bearer()), exception_handlers=problem_handlers())
-    used = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/HTTPValidationError"}}}}
-    app.get("/a/{n}", responses={400: {"description": "mine", **used}})(lambda n: None)
-    document_security(app)
-    assert "HTTPValidationError" in app.openapi()["components"]["schemas"]
-
-
-def test_entries_that_are_not_made_yet_and_layers_that_are_named():
-    app = FastAPI()
-    app.get("/a")(lambda: None)
-    app.add_middleware(BearerAuthMiddleware, **bearer().kwargs)
-    app.add_middleware(GZipMiddleware)
-    document_security(app)
-    assert app.openapi()["paths"]["/a"]["get"]["security"] == [B]
-    other = FastAPI()
-    other.get("/a")(lambda: None)
-    document_security(other, layers=BearerAuthMiddleware(None, **bearer().kwargs))
-    assert other.openapi()["paths"]["/a"]["get"]["security"] == [B]
-
-
-def test_what_is_not_in_the_document_and_what_comes_late():
-    app = FastAPI(middleware=secure_stack(bearer()))
-    app.get("/a", include_in_schema=False)(lambda: None)
-    document_security(app)
-    assert app.openapi()["paths"] == {}
-    app.get("/late")(lambda: None)
-    assert app.openapi()["paths"]["/late"]["get"]["security"] == [B]
-
-
-def test_ours_is_found_among_the_dependencies_of_a_dependency():
-    def foreign(principal: CurrentPrincipal): ...
-
-    app = FastAPI(middleware=secure_stack(bearer(required=False)))
-    app.get("/a", dependencies=[Depends(foreign)])(lambda: None)
-    document_security(app)
-    assert app.openapi()["paths"]["/a"]["get"]["security"] == [B]
-
-
-def test_an_application_without_anything_to_say():
-    app = FastAPI()
-    document_security(app)
-    assert "components" not in app.openapi()
-
-
-def test_a_layer_with_a_body_part_around_the_application():
-    class Transform(Layer):
-        name = "transform"
-
-        async def __call__(self, scope, receive, send):
-            await self.app(scope, receive, send)
-
-    app = FastAPI()
-    app.get("/a")(lambda: None)
-    document_security(Transform(secure(app, bearer())))
-    assert app.openapi()["paths"]["/a"]["get"]["security"] == [B]
-
-
-def test_a_refused_dependency_is_on_record():
+@pytest.mark.parametrize(
+    ("path", "headers", "status", "event", "reason"),
+    [
+        ("/me", {}, 401, "authn_login_fail", "principal_missing"),
+        ("/admin", sent(), 403, "authz_fail", "role_missing"),
+        ("/v1/orders/7", sent(), 403, "authz_fail", "scope_insufficient"),
+    ],
+)
+def test_the_record_says_that_a_dependency_refused(path, headers, status, event, reason):
     records = recorded_audit()
     app = make(bearer(required=False), Middleware(AuditMiddleware, sinks=records))
-    asgi.http(app, "/v1/orders/7", headers=sent(scope="orders:write"))
+    assert asgi.http(app, path, headers=headers).status == status
     (record,) = records.wait()
-    assert (record["event"], record["reason"], record["status"]) == ("authz_fail", "scope_insufficient", 403)
-    assert record["decisions"][-1]["layer"] == "dependency"
+    assert (record["event"], record["reason"], record["status"], record["route"]) == (
+        event,
+        reason,
+        status,
+        path.replace("7", "{number}"),
+    )
+    assert record["decisions"][-1] | {"note": ""} == {
+        "layer": "dependency",
+        "verdict": "deny",
+        "reason": reason,
+        "note": "",
+    }
 
 
-def test_a_websocket_that_is_open_already_is_closed():
-    app = FastAPI(middleware=secure_stack(bearer(required=False)))
+@pytest.mark.parametrize("problems", [True, False], ids=["problems", "plain"])
+def test_every_scheme_has_its_challenge(problems):
+    app = make(bearer(required=False, dpop="accept"), keys(required=False), problems=problems)
+    answer = asgi.http(app, "/me")
+    challenges = [value.split()[0] for name, value in answer.lines if name == "www-authenticate"]
+    assert challenges == ["Bearer", "DPoP", "ApiKey"]
+
+
+def test_no_401_where_nothing_authenticates():
+    """RFC 9110 section 15.5.2: a 401 names a way."""
+    answer = asgi.http(make(Middleware(HSTSMiddleware)), "/me")
+    assert answer.status == 403
+    assert "www-authenticate" not in answer.headers
+
+
+@pytest.mark.parametrize("denial_response", [True, False])
+def test_a_websocket_that_was_accepted_is_closed(denial_response):
+    app = FastAPI(middleware=secure_stack(bearer(required=False)), exception_handlers=problem_handlers())
 
     async def accept(websocket: WebSocket):
         await websocket.accept()
 
     @app.websocket("/ws", dependencies=[Depends(accept)])
-    async def talk(websocket: WebSocket, principal: CurrentPrincipal): ...
+    async def talk(websocket: WebSocket, principal: CurrentPrincipal):
+        await websocket.send_text(principal.subject)
 
-    answer = asgi.websocket(app, "/ws")
-    assert answer.messages[0]["type"] == "websocket.accept"
+    answer = asgi.websocket(app, "/ws", denial_response=denial_response)
+    assert answer.error is None
+    assert [message["type"] for message in answer.messages] == ["websocket.accept", "websocket.close"]
     assert answer.close_code == 1008
+    assert answer.messages[1]["reason"] == "Unauthorized"
+    welcome = asgi.websocket(app, "/ws", denial_response=denial_response, headers=sent(sub="me"))
+    assert {"type": "websocket.send", "text": "me"} in welcome.messages
 
 
-def test_without_fastapi_one_is_told_how_to_install_it():
-    code = (
-        "import sys; sys.modules['fastapi'] = None\ntry: import secure_asgi.fastapi\nexcept ImportError as e: print(e)"
+def test_dependencies_give_the_principal():
+    app = FastAPI(middleware=secure_stack(bearer(required=False)))
+
+    @app.get("/")
+    async def both(one=Depends(require_scopes("a")), two=Depends(require_roles("r", "r"))):  # noqa: B008
+        return one is two and one.subject
+
+    assert asgi.http(app, headers=sent(sub="me", scope="a b", roles=["r"])).body == b'"me"'
+
+
+@pytest.mark.parametrize("name", ["secure_asgi.fastapi", "secure_asgi:CurrentPrincipal"])
+def test_without_fastapi_the_line_that_installs_it(name):
+    module, _, attribute = name.partition(":")
+    code = f"""
+import sys
+sys.modules["fastapi"] = None
+try:
+    getattr(__import__({module!r}, fromlist=["x"]), {attribute or "DOCS"!r})
+except ImportError as error:
+    sys.stdout.write(str(error))
+"""
+    path = str(Path(secure_asgi.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": path}
     )
-    assert run_python("-c", code) == "secure_asgi.fastapi needs FastAPI: pip install 'secure-asgi[fastapi]'"
+    assert "pip install 'secure-asgi[fastapi]'" in done.stdout

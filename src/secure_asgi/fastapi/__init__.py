@@ -1,9 +1,9 @@
 """For applications built with FastAPI: who is asking as a parameter, and the layers in the OpenAPI document."""
 
 try:
-    import fastapi as _fastapi  # noqa: F401
-except ImportError as missing:
-    raise ImportError("secure_asgi.fastapi needs FastAPI: pip install 'secure-asgi[fastapi]'") from missing
+    import fastapi as _  # noqa: F401
+except ImportError as error:
+    raise ImportError("secure_asgi.fastapi needs FastAPI: pip install 'secure-asgi[fastapi]'") from error
 
 from .._paths import DOCS as DOCS
 from .dependencies import CurrentPrincipal as CurrentPrincipal

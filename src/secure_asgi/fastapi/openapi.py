@@ -18,8 +18,8 @@ from .._templates import Template
 from ..errors import ConfigurationError
 from ..flow import Flow, Layer, bind
 from .dependencies import Dependency
-from .responses import Responses, replace_validation_body
-from .schemes import OAuth2, Schemes
+from .responses import Responses, free_name, replace_validation_body
+from .schemes import OAuth2, Requirement, Schemes
 
 _FLOWS = ("authorizationCode", "clientCredentials")
 
@@ -46,7 +46,7 @@ def document_security(
     of an operation, stays as it is. Raises ``ConfigurationError`` for a wrong option.
     """
     fastapi, around = _unwrapped(app)
-    given = None if layers is None else (layers,) if isinstance(layers, Layer) else tuple(layers)
+    given = None if layers is None else _several(layers)
     for layer in given or ():
         if not isinstance(layer, Layer):
             raise ConfigurationError(f"layers= takes layers that were made, BearerAuthMiddleware(...), got {layer!r}")
@@ -68,39 +68,37 @@ class _Document:
         self._app = app
         self._given = layers
         self._oauth2 = oauth2
-        self._made: tuple[dict[str, Any], dict[str, Any]] | None = None
+        self._made: tuple[dict[str, Any], list[Any], dict[str, Any]] | None = None
 
     def __call__(self) -> dict[str, Any]:
-        plain = self.make()
+        plain, entries = self.make(), list(self._app.user_middleware)
         # FastAPI hands out one dictionary until routes are added: then there is another.
-        if self._made is None or self._made[0] is not plain:
-            self._made = (plain, self._documented(deepcopy(plain)))
-        return self._made[1]
+        if self._made is None or self._made[0] is not plain or self._made[1] != entries:
+            self._made = (plain, entries, self._documented(deepcopy(plain)))
+        return self._made[2]
 
     def _documented(self, document: dict[str, Any]) -> dict[str, Any]:
         layers = (*_layers_of(self._app), *self._given)
-        schemes = Schemes(layers, self._oauth2)
+        # Before OpenAPI 3.1, only the schemes of an authorization server could be listed with scopes.
+        is_current = not document["openapi"].startswith("3.0")
+        schemes = Schemes(layers, self._oauth2, names_certificates=is_current)
         rules = _rules(layers)
         components: dict[str, Any] = document.setdefault("components", {})
         responses = Responses(layers, components)
-        own_scopes = [scope for layer in layers for scope in getattr(layer, "required_scopes", ())]
-        # Before OpenAPI 3.1, only the schemes of an authorization server could be listed with scopes.
-        lists_all = not document["openapi"].startswith("3.0")
-        seen = dict.fromkeys(sorted(own_scopes))
+        asked: list[tuple[_Operation, list[Requirement]]] = []
+        scopes = dict.fromkeys(sorted(scope for layer in layers for scope in getattr(layer, "required_scopes", ())))
         for operation in _operations(self._app, document):
-            need = _need(operation, own_scopes, rules)
-            seen |= dict.fromkeys(scope for choice in need.choices for scope in choice)
-            alternatives = (
-                [] if need.is_public else schemes.needed(operation.path, need.choices, is_demanded=need.is_demanded)
-            )
+            need = _need(operation, rules)
+            scopes |= dict.fromkeys(scope for choice in need.choices for scope in choice)
+            asked.append((operation, schemes.needed(operation.path, need.choices, is_demanded=need.is_demanded)))
+            responses.add(operation.described, operation.path, has_dependency=bool(operation.dependencies))
+        names = _describe(schemes.components(scopes), components)
+        for operation, alternatives in asked:
             if alternatives and "security" not in operation.described:
-                operation.described["security"] = alternatives if lists_all else _without_scopes(alternatives)
-            responses.add(
-                operation.described, operation.path, takes_credentials=bool(alternatives), may_forbid=need.may_forbid
-            )
-        described = schemes.components(seen)
-        if described:
-            components["securitySchemes"] = {**described, **components.get("securitySchemes", {})}
+                listed = alternatives if is_current else _without_scopes(alternatives)
+                operation.described["security"] = [
+                    {names[name]: scopes for name, scopes in one.items()} for one in listed
+                ]
         if _puts_validation_into_problems(self._app):
             replace_validation_body(document, responses)
         if not components:
@@ -122,36 +120,41 @@ class _Operation:
 class _Need:
     choices: tuple[tuple[str, ...], ...]
     """Of scopes: one of them is enough."""
-    is_public: bool
     is_demanded: bool
     """Somebody further in than the layers that authenticate refuses a request without a principal."""
-    may_forbid: bool
 
 
 _Rules = tuple[Any, ...]
 """The layers that hold a table of rules, ``AuthorizationMiddleware``."""
 
 
-def _need(operation: _Operation, own_scopes: list[str], authorization: _Rules) -> _Need:
-    asked = [scope for dependency in operation.dependencies for scope in dependency.scopes]
-    every = tuple(dict.fromkeys((*sorted(own_scopes), *asked)))
-    choices: tuple[tuple[str, ...], ...] = (every,)
-    is_public = False
+def _need(operation: _Operation, authorization: _Rules) -> _Need:
+    asked = tuple(dict.fromkeys(scope for dependency in operation.dependencies for scope in dependency.scopes))
+    choices: tuple[tuple[str, ...], ...] = (asked,)
     is_demanded = bool(operation.dependencies)
-    may_forbid = bool(own_scopes or operation.dependencies)
     for layer in authorization:
         if operation.path in layer.exempt:
             continue
         rule = rule_for(layer.rules, operation.method, operation.path)
-        may_forbid = True
-        if rule is not None and rule.public:
-            is_public = not operation.dependencies
-            continue
-        is_demanded = True
-        if rule is not None:
-            every = tuple(dict.fromkeys((*every, *sorted(rule.scopes))))
-            choices = tuple(tuple(dict.fromkeys((*every, one))) for one in sorted(rule.any_scopes)) or (every,)
-    return _Need(choices, is_public, is_demanded, may_forbid)
+        if rule is None:
+            is_demanded = True
+        elif not rule.public:
+            is_demanded = True
+            each: Iterable[tuple[str, ...]] = [(one,) for one in sorted(rule.any_scopes)] or [()]
+            choices = tuple(
+                tuple(dict.fromkeys((*known, *sorted(rule.scopes), *one))) for known in choices for one in each
+            )
+    return _Need(choices, is_demanded)
+
+
+def _describe(schemes: dict[str, dict[str, Any]], components: dict[str, Any]) -> dict[str, str]:
+    """Puts ``schemes`` beside those that the application has declared; by their names, those they have there."""
+    names: dict[str, str] = {}
+    if schemes:
+        known: dict[str, Any] = components.setdefault("securitySchemes", {})
+        names = {name: free_name(known, name, scheme) for name, scheme in schemes.items()}
+        known |= {names[name]: scheme for name, scheme in schemes.items()}
+    return names
 
 
 def rule_for(rules: Iterable[Any], method: str, path: str) -> Any:
@@ -226,14 +229,18 @@ def _oauth2(
         possible = (authorization_url is not None, token_url is not None)
         named = tuple(flow for flow, can in zip(_FLOWS, possible, strict=True) if can)
     else:
-        named = (flows,) if isinstance(flows, str) else tuple(flows)
-    if not set(named) <= set(_FLOWS):
+        named = _several(flows)
+    if not all(flow in _FLOWS for flow in named):
         raise ConfigurationError(f'flows= takes "authorizationCode" and "clientCredentials", got {flows!r}')
     if (named or authorization_url is not None) and token_url is None:
         raise ConfigurationError("an OAuth 2.0 flow needs token_url=, the token endpoint of the authorization server")
     if "authorizationCode" in named and authorization_url is None:
         raise ConfigurationError('flows="authorizationCode" needs authorization_url=, where users sign in')
     return OAuth2(authorization_url=authorization_url, token_url=token_url, flows=named, openid_connect=openid_connect)
+
+
+def _several(given: Any) -> tuple[Any, ...]:
+    return (given,) if isinstance(given, str | Layer) or not isinstance(given, Iterable) else tuple(given)
 
 
 def _without_scopes(alternatives: list[dict[str, list[str]]]) -> list[dict[str, list[str]]]:

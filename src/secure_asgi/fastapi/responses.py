@@ -4,7 +4,7 @@ RFC 9110 sections 15.5.2 and 10.2.3, RFC 6585 section 4.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..flow import Layer
@@ -42,6 +42,13 @@ _INVALID: dict[str, Any] = {
 }
 
 
+def free_name(known: Mapping[str, Any], name: str, what: Mapping[str, Any]) -> str:
+    """``name``, or the next one under which the application has described nothing else than ``what``."""
+    while name in known and known[name] != what:
+        name += "_"
+    return name
+
+
 def _field(description: str, kind: str = "string") -> dict[str, Any]:
     return {"description": description, "schema": {"type": kind}}
 
@@ -68,14 +75,16 @@ class Responses:
         self._limits = [layer for layer in layers if layer.name == "rate_limit"]
         self._deciding = [layer for layer in layers if layer.name in ("mutual_tls", "authorization")]
         self._asking = [layer for layer in layers if layer.name in ("bearer", "api_keys")]
+        self._scoped = [layer for layer in self._asking if getattr(layer, "required_scopes", ())]
         self._components = components
         self._schema = ""
 
-    def add(self, operation: dict[str, Any], path: str, *, takes_credentials: bool, may_forbid: bool) -> None:
+    def add(self, operation: dict[str, Any], path: str, *, has_dependency: bool) -> None:
         """What the application has declared for a status, or for its hundred, stays."""
         applies = {
-            "401": takes_credentials,
-            "403": may_forbid or _any_at(self._deciding, path),
+            # For want of a certificate, a client is refused with 403.
+            "401": _any_at(self._asking, path),
+            "403": has_dependency or _any_at([*self._deciding, *self._scoped], path),
             "429": _any_at(self._limits, path),
             "503": _any_at([*self._deciding, *self._asking], path),
         }
@@ -93,8 +102,7 @@ class Responses:
     def name_in(self, section: str, name: str, what: dict[str, Any]) -> str:
         """``what`` among the components under ``name``, or under the next name that the application has not taken."""
         known: dict[str, Any] = self._components.setdefault(section, {})
-        while name in known and known[name] != what:
-            name += "_"
+        name = free_name(known, name, what)
         known[name] = what
         return name
 

@@ -5,6 +5,7 @@ OpenAPI 3.1.1 sections 4.8.27 (Security Scheme Object) and 4.8.30 (Security Requ
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from ..flow import Layer
@@ -26,18 +27,23 @@ class OAuth2:
 
 
 class Schemes:
-    """The schemes of ``layers``; ``components`` describes them, ``needed`` says which an operation takes."""
+    """The schemes of ``layers``; ``components`` describes them, ``needed`` says which an operation takes.
 
-    def __init__(self, layers: Sequence[Layer], oauth2: OAuth2) -> None:
+    ``names_certificates=False``: OpenAPI 3.0 has no scheme for a client certificate, and none is named.
+    """
+
+    def __init__(self, layers: Sequence[Layer], oauth2: OAuth2, *, names_certificates: bool) -> None:
         self._layers: list[Any] = [layer for layer in layers if layer.name in _AUTHENTICATING]
         self._oauth2 = oauth2
+        self._names_certificates = names_certificates
 
     def components(self, scopes: Iterable[str]) -> dict[str, dict[str, Any]]:
         """By name; OAuth2 flows name ``scopes``."""
         described: dict[str, dict[str, Any]] = {}
         for layer in self._layers:
             if layer.name == "mutual_tls":
-                described["mutualTLS"] = {"type": "mutualTLS", "description": "A client certificate."}
+                if self._names_certificates:
+                    described["mutualTLS"] = {"type": "mutualTLS", "description": "A client certificate."}
             elif layer.name == "api_keys":
                 described["apiKey"] = {"type": "apiKey", "in": "header", "name": layer.header}
             else:
@@ -47,31 +53,34 @@ class Schemes:
     def needed(self, path: str, choices: Sequence[Sequence[str]], *, is_demanded: bool) -> list[Requirement]:
         """The alternatives at ``path``, each with one of the ``choices`` of scopes; empty where nothing is looked at.
 
-        What a layer insists on goes with every alternative. The last one is nothing at all, where no layer insists and
-        nothing further in does (``is_demanded``).
+        What the layers that insist take stands in every alternative, side by side. Where one of them takes a token or a
+        key, the others' are none: a request carries one of these. The last alternative is nothing at all, where no
+        layer insists and nothing further in does (``is_demanded``).
         """
         asking = [layer for layer in self._layers if path not in layer.exempt]
-        insisting = [layer for layer in asking if layer.required]
-        alternatives: list[Requirement] = [{}]
-        for layer in insisting:
-            alternatives = [{**one, **more} for one in alternatives for more in self._accepted(layer, choices)]
-        if all(layer.name == "mutual_tls" for layer in insisting):
-            # A certificate is enough for a principal; a token beside it makes another one.
-            others = [layer for layer in asking if not layer.required]
-            by_token = [
-                {**one, **more} for layer in others for one in alternatives for more in self._accepted(layer, choices)
-            ]
-            alternatives = by_token + [one for one in alternatives if one]
-        if alternatives and not (is_demanded or insisting):
-            alternatives.append({})
-        return alternatives if alternatives != [{}] else []
+        certificates = [layer for layer in asking if layer.name == "mutual_tls"]
+        others = [layer for layer in asking if layer.name != "mutual_tls"]
+        insisting = [layer for layer in others if layer.required]
+        is_certificate_needed = any(layer.required for layer in certificates)
+        found: list[Requirement] = []
+        for scopes in choices:
+            if insisting:
+                found += [_together(one) for one in product(*(self._requirements(each, scopes) for each in insisting))]
+            else:
+                found += [one for layer in others for one in self._requirements(layer, scopes)]
+        if is_certificate_needed:
+            found = [{"mutualTLS": [], **one} for one in found]
+        if certificates and not insisting:
+            found += [{"mutualTLS": list(scopes)} for scopes in choices]
+        if found and not is_demanded and not insisting and not is_certificate_needed:
+            found.append({})
+        return found if self._names_certificates else _without_certificates(found)
 
-    def _accepted(self, layer: Any, choices: Sequence[Sequence[str]]) -> list[Requirement]:
-        """What satisfies ``layer`` alone."""
-        if layer.name == "mutual_tls":
-            return [{"mutualTLS": []}]
+    def _requirements(self, layer: Any, scopes: Iterable[str]) -> list[Requirement]:
+        """One of these is enough for ``layer``, which may ask for scopes of its own."""
         names = ["apiKey"] if layer.name == "api_keys" else list(self._of_bearer(layer, ()))
-        return [{name: list(scopes)} for name in names for scopes in choices]
+        own = sorted(getattr(layer, "required_scopes", ()))
+        return [{name: list(dict.fromkeys((*own, *scopes)))} for name in names]
 
     def _of_bearer(self, layer: Any, scopes: Iterable[str]) -> dict[str, dict[str, Any]]:
         described: dict[str, dict[str, Any]] = {}
@@ -98,3 +107,16 @@ class Schemes:
             if name == "authorizationCode":
                 flows[name]["authorizationUrl"] = self._oauth2.authorization_url
         return flows
+
+
+def _together(requirements: Iterable[Requirement]) -> Requirement:
+    return {name: scopes for one in requirements for name, scopes in one.items()}
+
+
+def _without_certificates(requirements: list[Requirement]) -> list[Requirement]:
+    """What asks for a certificate alone falls away: without it nothing would be left, which means that all may call."""
+    return [
+        {name: scopes for name, scopes in one.items() if name != "mutualTLS"}
+        for one in requirements
+        if list(one) != ["mutualTLS"]
+    ]
