@@ -32,7 +32,6 @@ from secure_asgi.flow import Layer
 from secure_asgi.testing import TokenFactory, recorded_audit
 
 from . import asgi
-from .paths import run_python
 
 TOKENS = TokenFactory()
 KEY = create_key(client="shop", scopes=("orders:read",))
