@@ -75,7 +75,8 @@ def preset(name: str, **options: Any) -> list[Middleware]:
     ``"api"`` (OWASP REST Security Cheat Sheet; ASVS 5.0 V3.4, V4.1): security headers, HSTS, audit, sanitized errors,
     HTTPS, bearer tokens (FastAPI's documentation exempt); with ``trusted=`` or ``hops=`` the trusted proxy, with
     ``allowed_hosts=`` the trusted host, with ``client_certificates=`` (True, or ``allow=`` rules) mutual TLS, with
-    ``limits=`` the rate limit, with ``rules=`` authorization. Raises ``ConfigurationError`` for an unknown preset or option.
+    ``limits=`` the rate limit, with ``rules=`` authorization. Raises ``ConfigurationError`` for an unknown preset or
+    option.
     """
     if name != "api":
         raise ConfigurationError(f'there is a preset "api", and no {name!r}')
