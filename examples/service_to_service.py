@@ -1,8 +1,12 @@
-"""Service to service, with a certificate and a token: each has to be right, and they have to belong together.
+"""Service to service, with a certificate and a token: each has to be right, and they have to belong together::
 
-``uvicorn examples.service_to_service:app`` with ``--http secure_asgi.servers.uvicorn:AutoProtocol`` and TLS, as
-``examples/mutual_tls.py`` sets it up. The certificate says which service calls, by its SPIFFE ID; the token what it may
-do, and it is bound to the certificate (RFC 8705), so that one that leaks is of no use to who finds it.
+    secure-asgi certs dev --client uri:spiffe://example.org/ns/shop/warehouse
+    uvicorn examples.service_to_service:app --port 8443 --no-proxy-headers \\
+        --http secure_asgi.servers.uvicorn:AutoProtocol --ssl-certfile certs/server.pem \\
+        --ssl-keyfile certs/server.key --ssl-ca-certs certs/ca.pem --ssl-cert-reqs 1
+
+The certificate says which service calls, by its SPIFFE ID; the token what it may do, and it is bound to the certificate
+(RFC 8705), so that one that leaks is of no use to who finds it. Put your own provider where it says ``id.example.com``.
 """
 
 from typing import Any
