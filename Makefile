@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test check bench sslyze format clean
+.PHONY: demo test check bench sslyze schemathesis format clean
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml
@@ -22,7 +22,7 @@ test: $(READY)
 
 # Everything CI asks for. The files named last are the floor and the gates: no branch of theirs goes untested.
 FLOORS = _asgi.py _paths.py errors.py denial.py exchange.py flow.py lifespan.py refusal.py _fetch.py _redis.py secrets.py _cache.py _networks.py _trailers.py _pins.py _pem.py _files.py _der.py _chains.py _challengers.py _step_up.py _certificate_names.py _templates.py _routes.py _failures.py _options.py _starlette_user.py
-GATES = trusted_proxy/*.py trusted_host.py https_redirect.py rate_limit/*.py mutual_tls/*.py mutual_tls/forwarded/*.py bearer/*.py api_keys/*.py authorization/*.py checks/*.py pinning.py tls/*.py servers/*.py cli/certs/*.py cli/certs/show/*.py
+GATES = trusted_proxy/*.py trusted_host.py https_redirect.py rate_limit/*.py mutual_tls/*.py mutual_tls/forwarded/*.py bearer/*.py api_keys/*.py authorization/*.py fastapi/*.py checks/*.py cli/check.py pinning.py tls/*.py servers/*.py cli/certs/*.py cli/certs/show/*.py
 ENVELOPES = hsts.py security_headers.py sanitized_errors.py audit/*.py
 comma := ,
 empty :=
@@ -54,9 +54,18 @@ sslyze: .venv-sslyze/.ready
 	.venv-sslyze/bin/python -m pip install --quiet 'sslyze~=6.3'
 	@touch $@
 
+# A caller who makes up requests from the OpenAPI document; likewise apart.
+schemathesis: .venv-schemathesis/.ready
+
+.venv-schemathesis/.ready:
+	$(PYTHON) -m venv .venv-schemathesis
+	.venv-schemathesis/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	.venv-schemathesis/bin/python -m pip install --quiet 'schemathesis~=4.32'
+	@touch $@
+
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .venv-sslyze .coverage* .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-sslyze .venv-schemathesis .coverage* .mypy_cache .ruff_cache .pytest_cache

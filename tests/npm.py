@@ -1,4 +1,5 @@
-"""Node and the npm packages that tests put beside a script of ours: a real OpenID provider, another JOSE library.
+"""Node and the npm packages that tests put beside a script of ours: a real OpenID provider, another JOSE library,
+what drives a browser.
 
 They are installed once, into a folder below the system's temporary directory that is named after the lockfile.
 """
@@ -34,10 +35,10 @@ def node() -> str:
     return path
 
 
-def packages() -> Path:
+def packages(source: Path = SOURCE) -> Path:
     """The ``node_modules`` that the lockfile describes; skips the test where they cannot be installed."""
-    digest = hashlib.sha256((SOURCE / "package-lock.json").read_bytes()).hexdigest()[:16]
-    home = Path(tempfile.gettempdir()) / f"secure-asgi-oidc-{os.getuid()}"
+    digest = hashlib.sha256((source / "package-lock.json").read_bytes()).hexdigest()[:16]
+    home = Path(tempfile.gettempdir()) / f"secure-asgi-{source.name}-{os.getuid()}"
     home.mkdir(mode=0o700, exist_ok=True)
     assert home.stat().st_uid == os.getuid(), f"{home} is somebody else's"
     installed, partial = home / digest, home / f"{digest}.partial"
@@ -47,13 +48,13 @@ def packages() -> Path:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
             for name in ("package.json", "package-lock.json"):
-                shutil.copy(SOURCE / name, partial)
-            _install(partial)
+                shutil.copy(source / name, partial)
+            _install(partial, source)
             partial.rename(installed)
     return installed / "node_modules"
 
 
-def _install(folder: Path) -> None:
+def _install(folder: Path, source: Path) -> None:
     """No script of any package runs."""
     command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"]
     with open(folder / "npm.log", "w+") as log:
@@ -63,4 +64,4 @@ def _install(folder: Path) -> None:
         except subprocess.TimeoutExpired:
             done, why = False, f"not done after {INSTALL_SECONDS} s"
     if not done:
-        pytest.skip(f"npm ci of {SOURCE} has failed: {why}")
+        pytest.skip(f"npm ci of {source} has failed: {why}")

@@ -66,6 +66,12 @@ def test_exit_status(arguments, status, capsys):
     assert "\x1b" not in complaint
 
 
+def test_where_python_looks_is_added_once(capsys):
+    for _ in range(2):
+        assert main(["check", "checked_shop:made"]) == 0
+    assert sys.path.count("") == 1
+
+
 def test_the_text_fits_a_terminal_and_cannot_steer_it(capsys):
     assert main(["check", "checked_shop:made"]) == 0
     text = capsys.readouterr().out

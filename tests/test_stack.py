@@ -211,6 +211,7 @@ PRESETS = [
     ("with certificate rules", {"client_certificates": "dns:*.example.com"}, ["mutual_tls"]),
     ("without certificates", {"client_certificates": False}, []),
     ("with limits", {"limits": "10/minute"}, ["rate_limit:client"]),
+    ("with rules", {"rules": Rule("GET", "/"), "roles": {"admin": "editor"}}, ["authorization"]),
 ]
 
 
@@ -226,6 +227,8 @@ def test_the_preset_exempts_documentation():
     service = secure(asgi.hello, *preset("api", **ISSUER, sinks=lambda record: None))
     assert asgi.http(service, "/docs").status == 200
     assert asgi.http(service, "/orders").status == 401
+    ruled = secure(asgi.hello, *preset("api", **ISSUER, rules=Rule("GET", "/orders"), sinks=lambda record: None))
+    assert asgi.http(ruled, "/docs").status == 200
 
 
 @pytest.mark.parametrize(

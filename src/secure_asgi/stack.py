@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from ._paths import DOCS
 from .audit import AuditMiddleware
+from .authorization import AuthorizationMiddleware
 from .bearer import BearerAuthMiddleware
 from .errors import ConfigurationError
 from .flow import Claim, Layer, bind
@@ -74,7 +75,8 @@ def preset(name: str, **options: Any) -> list[Middleware]:
     ``"api"`` (OWASP REST Security Cheat Sheet; ASVS 5.0 V3.4, V4.1): security headers, HSTS, audit, sanitized errors,
     HTTPS, bearer tokens (FastAPI's documentation exempt); with ``trusted=`` or ``hops=`` the trusted proxy, with
     ``allowed_hosts=`` the trusted host, with ``client_certificates=`` (True, or ``allow=`` rules) mutual TLS, with
-    ``limits=`` the rate limit. Raises ``ConfigurationError`` for an unknown preset or option.
+    ``limits=`` the rate limit, with ``rules=`` authorization. Raises ``ConfigurationError`` for an unknown preset or
+    option.
     """
     if name != "api":
         raise ConfigurationError(f'there is a preset "api", and no {name!r}')
@@ -89,6 +91,9 @@ def preset(name: str, **options: Any) -> list[Middleware]:
             chosen.setdefault(cls, {})
         elif value is not None and value is not False:
             chosen.setdefault(cls, {})[its_name] = value
+    if AuthorizationMiddleware in chosen:
+        # Where nobody is asked who they are, nobody can be asked what they may do.
+        chosen[AuthorizationMiddleware]["exempt"] = chosen[BearerAuthMiddleware]["exempt"]
     return [_entry(cls, **its_options) for cls, its_options in chosen.items()]
 
 
@@ -121,6 +126,8 @@ _PRESET_OPTIONS: Mapping[str, tuple[type[Layer], str]] = {
     "plaintext": (HTTPSRedirectMiddleware, "plaintext"),
     "client_certificates": (MutualTLSMiddleware, "allow"),
     "limits": (RateLimitMiddleware, "limits"),
+    "rules": (AuthorizationMiddleware, "rules"),
+    "roles": (AuthorizationMiddleware, "roles"),
     "sinks": (AuditMiddleware, "sinks"),
 }
 
