@@ -128,6 +128,37 @@ def test_wrong_names_fail_at_once(function, wrong):
         function(*wrong)
 
 
+@pytest.mark.parametrize("wrong", ['a"b', "a\\b", "\u00e9", "a\x00", "a\n"])
+def test_scopes_are_what_a_challenge_can_name(wrong):
+    """RFC 6749 section 3.3."""
+    with pytest.raises(ConfigurationError):
+        require_scopes("a", wrong)
+
+
+def test_dependencies_are_found_wherever_they_stand():
+    app = FastAPI(middleware=secure_stack(bearer(required=False)), dependencies=[Depends(require_scopes("app"))])
+    inner = APIRouter(prefix="/b", dependencies=[Depends(require_scopes("b"))])
+    outer = APIRouter(prefix="/a", dependencies=[Depends(require_scopes("a"))])
+
+    async def nested(principal=Depends(require_scopes("nested"))):  # noqa: B008
+        return principal
+
+    @inner.get("/y")
+    async def y(principal=Depends(nested)):  # noqa: B008
+        return principal.subject
+
+    outer.include_router(inner, dependencies=[Depends(require_scopes("included"))])
+    app.include_router(outer)
+    document_security(app)
+    (alternative,) = app.openapi()["paths"]["/a/b/y"]["get"]["security"]
+    asked = alternative["bearer"]
+    assert sorted(asked) == ["a", "app", "b", "included", "nested"]
+    for missing in asked:
+        scope = " ".join(one for one in asked if one != missing)
+        assert asgi.http(app, "/a/b/y", headers=sent(scope=scope)).status == 403
+    assert asgi.http(app, "/a/b/y", headers=sent(scope=" ".join(asked))).status == 200
+
+
 def test_the_document_says_what_the_layers_ask():
     app = make(
         bearer(exempt=(*DOCS, "/open"), dpop="accept"),

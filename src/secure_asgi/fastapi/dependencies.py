@@ -4,6 +4,7 @@ On HTTP a refusal is an ``HTTPException``, which ``problem_handlers()`` puts int
 a WebSocket it is that where the server can answer a handshake with a response, else a close.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Annotated, NoReturn
@@ -21,6 +22,10 @@ from ..exchange import Exchange, Principal, exchange_of
 
 PLACE = "dependency"
 """What the audit record calls the layer that these refusals come from."""
+
+_SCOPE = re.compile(r"[!#-\[\]-~]+")
+"""RFC 6749 section 3.3."""
+_ROLE = re.compile(r"\S+")
 
 
 class Dependency(ABC):
@@ -91,7 +96,7 @@ def require_scopes(*scopes: str) -> Callable[..., object]:
     WebSocket routes. Raises ``ConfigurationError`` for anything that is no scope. Not looked at: what
     ``AuthorizationMiddleware(roles=...)`` makes of a role.
     """
-    return _Scopes(_names("require_scopes", "scope", scopes))
+    return _Scopes(_names("require_scopes", _SCOPE, scopes, "printable ASCII without spaces and quotes"))
 
 
 def require_roles(*roles: str) -> Callable[..., object]:
@@ -101,14 +106,14 @@ def require_roles(*roles: str) -> Callable[..., object]:
     ``AuthorizationMiddleware(roles=...)`` says another role holds. Raises ``ConfigurationError`` for anything that is
     no role.
     """
-    return _Roles(_names("require_roles", "role", roles))
+    return _Roles(_names("require_roles", _ROLE, roles, "without spaces"))
 
 
-def _names(function: str, kind: str, given: tuple[object, ...]) -> tuple[str, ...]:
-    names = tuple(name for name in given if isinstance(name, str) and name and not any(map(str.isspace, name)))
+def _names(function: str, form: re.Pattern[str], given: tuple[object, ...], described: str) -> tuple[str, ...]:
+    names = tuple(name for name in given if isinstance(name, str) and form.fullmatch(name))
     if not given or len(names) != len(given):
         raise ConfigurationError(
-            f'{function}() takes {kind}s as strings, each without spaces: {function}("a", "b"); got {given!r}'
+            f'{function}() takes one or several strings, each {described}: {function}("a", "b"); got {given!r}'
         )
     return tuple(dict.fromkeys(names))
 
