@@ -11,12 +11,14 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Mount, Route, Router
 
 from secure_asgi import (
+    APIKeyMiddleware,
     AuditMiddleware,
     AuthorizationMiddleware,
     BearerAuthMiddleware,
     ForwardedCertificate,
     HSTSMiddleware,
     HTTPSRedirectMiddleware,
+    MemoryKeys,
     MutualTLSMiddleware,
     RateLimitMiddleware,
     Rule,
@@ -32,6 +34,7 @@ from .asgi import hello
 
 BEARER = {"issuer": "https://id.example.com", "audience": "orders"}
 RULES = Rule("GET", "/orders/{id}", scopes="orders:read")
+KEYS = Middleware(APIKeyMiddleware, keys=MemoryKeys())
 GUARD = Middleware(AuthorizationMiddleware, rules=RULES)
 QUIET = (
     Middleware(HTTPSRedirectMiddleware),
@@ -153,6 +156,7 @@ def test_what_a_layer_says_of_itself():
     [
         ([Middleware(BearerAuthMiddleware)], "layer_broken", "finding"),
         ([GUARD], "nothing_authenticates", "finding"),
+        (secure_stack(Middleware(BearerAuthMiddleware, **BEARER), KEYS), "nobody_gets_in", "finding"),
         ([Middleware(GZipMiddleware), GUARD], "nothing_authenticates", "note"),
         ([Middleware(AuditMiddleware), HSTS], "order", "finding"),
         ([Middleware(AuthorizationMiddleware, rules=Rule("GET", "/x", public=True))], "rule_without_route", "finding"),
@@ -178,11 +182,12 @@ def test_what_is_told_and_how_gravely(middleware, code, severity):
     [
         (secure_stack(HSTS, Middleware(AuditMiddleware, before=HSTSMiddleware)), "order"),
         (secure_stack(Middleware(BearerAuthMiddleware, **BEARER, exempt="/orders/")), "exempt_without_route"),
+        (secure_stack(Middleware(BearerAuthMiddleware, **BEARER, required=False), KEYS), "nobody_gets_in"),
         (secure_stack(Middleware(BearerAuthMiddleware, **BEARER, exempt="/docs")), "exempt_without_route"),
         ([Middleware(BearerAuthMiddleware, **BEARER, mode="shadow"),
           Middleware(AuthorizationMiddleware, rules=RULES, mode="shadow")], "shadow_alone"),
     ],
-    ids=["placed on purpose", "a prefix above a route", "documentation", "shadowed together"],
+    ids=["placed on purpose", "a prefix above a route", "a key, and perhaps a token", "documentation", "shadowed together"],
 )  # fmt: skip
 def test_what_is_not_told(middleware, absent):
     assert absent not in codes(check(starlette(*middleware)))

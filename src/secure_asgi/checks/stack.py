@@ -94,10 +94,17 @@ def _authentication(chains: Sequence[Chain]) -> Iterator[Told]:
         others = has_others or any(one.layer is None or one.layer.place not in ORDER for one in chain.found)
         if not chain.prefix:
             outside, has_others = layers, others
+        gates = [layer for layer in layers if layer.name in AUTHENTICATING]
+        if _nobody_has(gates):
+            yield (
+                "finding",
+                "nobody_gets_in",
+                "bearer and api_keys both insist, and a request with a token and a key is refused: required=False on "
+                "both, and let authorization ask for somebody",
+            )
         authorization = [layer for layer in chain.layers if layer.name == "authorization"]
         if not authorization:
             continue
-        gates = [layer for layer in layers if layer.name in AUTHENTICATING]
         if not gates:
             yield (
                 "note" if others else "finding",
@@ -114,6 +121,12 @@ def _authentication(chains: Sequence[Chain]) -> Iterator[Told]:
                         f"{gate.place} is in shadow mode and authorization is not: whoever has no valid credentials is "
                         "refused there all the same",
                     )
+
+
+def _nobody_has(gates: Sequence[Layer]) -> bool:
+    """A credential of one kind and of the other, which are not taken in one request."""
+    insisting: list[Any] = [gate for gate in gates if gate.name in ("bearer", "api_keys") and gate.mode == "enforce"]
+    return {gate.name for gate in insisting if gate.required} == {"bearer", "api_keys"}
 
 
 def _exemptions(chains: Sequence[Chain], routes: Sequence[RouteEntry]) -> Iterator[Told]:
