@@ -187,7 +187,7 @@ def test_what_is_told_and_how_gravely(middleware, code, severity):
         ([Middleware(BearerAuthMiddleware, **BEARER, mode="shadow"),
           Middleware(AuthorizationMiddleware, rules=RULES, mode="shadow")], "shadow_alone"),
     ],
-    ids=["placed on purpose", "a prefix above a route", "a key, and perhaps a token", "documentation", "shadowed together"],
+    ids=["placed on purpose", "a prefix above a route", "a key, a token or not", "documentation", "shadowed together"],
 )  # fmt: skip
 def test_what_is_not_told(middleware, absent):
     assert absent not in codes(check(starlette(*middleware)))
