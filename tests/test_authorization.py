@@ -106,17 +106,12 @@ DETAIL = {"type": "payment", "actions": ["initiate", "cancel"], "account": "7", 
 LONG_AGO, JUST_NOW = NOW - 4000, NOW - 10
 
 ASKED = {
-    # what is asked: (rule, options of behind(), path, status, reason)
+    # what is asked: (rule, options of behind(), path, status, reason); the rest is in the tests of rules
     "nothing": (Rule("GET", "/a"), {}, "/a", 200, ""),
     "nothing, of nobody": (Rule("GET", "/a"), {"principal": None}, "/a", 403, "principal_missing"),
     "public, of nobody": (Rule("GET", "/a", public=True), {"principal": None}, "/a", 200, ""),
     "a scope": (Rule("GET", "/a", scopes="orders:read"), {}, "/a", 200, ""),
     "all scopes": (Rule("GET", "/a", scopes={"orders:read", "orders:write"}), {}, "/a", 403, "scope_insufficient"),
-    "a scope, by its letter": (Rule("GET", "/a", scopes="Orders:read"), {}, "/a", 403, "scope_insufficient"),
-    "any scope": (Rule("GET", "/a", any_scopes={"orders:read", "orders:write"}), {}, "/a", 200, ""),
-    "any of other scopes": (Rule("GET", "/a", any_scopes=("x", "y")), {}, "/a", 403, "scope_insufficient"),
-    "a role": (Rule("GET", "/a", roles={"clerk", "admin"}), {}, "/a", 200, ""),
-    "another role": (Rule("GET", "/a", roles="admin"), {}, "/a", 403, "role_missing"),
     "a role below": (
         Rule("GET", "/a", roles="reader"),
         {"roles": {"clerk": "editor", "editor": "reader"}},
@@ -124,67 +119,11 @@ ASKED = {
         200,
         "",
     ),
-    "a role above": (Rule("GET", "/a", roles="admin"), {"roles": {"admin": "clerk"}}, "/a", 403, "role_missing"),
     "a permission": (Rule("GET", "/a", permissions="orders:ship"), {"roles": {"clerk": "orders:*"}}, "/a", 200, ""),
-    "every permission": (Rule("GET", "/a", permissions=("x", "y:z")), {"roles": {"clerk": "*"}}, "/a", 200, ""),
-    "a permission of none": (Rule("GET", "/a", permissions="orders:ship"), {}, "/a", 403, "permission_missing"),
-    "a permission of a sibling": (
-        Rule("GET", "/a", permissions="ordersX:ship"),
-        {"roles": {"clerk": {"orders:*"}}},
-        "/a",
-        403,
-        "permission_missing",
-    ),
-    "one permission of two": (
-        Rule("GET", "/a", permissions=("orders:ship", "orders:cancel")),
-        {"roles": {"clerk": "orders:ship"}},
-        "/a",
-        403,
-        "permission_missing",
-    ),
-    "a role grants no scope": (
-        Rule("GET", "/a", scopes="orders:write"),
-        {"roles": {"clerk": "orders:*"}},
-        "/a",
-        403,
-        "scope_insufficient",
-    ),
     "any certificate": (Rule("GET", "/a", certificate=True), {"peer": PEER}, "/a", 200, ""),
-    "no certificate": (Rule("GET", "/a", certificate=True), {}, "/a", 403, "certificate_missing"),
-    "a certificate's name": (
-        Rule("GET", "/a", certificate="spiffe://example.org/ns/prod/*"),
-        {"peer": PEER},
-        "/a",
-        200,
-        "",
-    ),
-    "another name": (
-        Rule("GET", "/a", certificate="dns:billing.example"),
-        {"peer": PEER},
-        "/a",
-        403,
-        "certificate_not_allowed",
-    ),
-    "a network": (Rule("GET", "/a", networks="203.0.113.0/24"), {}, "/a", 200, ""),
-    "another network": (Rule("GET", "/a", networks="10.0.0.0/8"), {}, "/a", 403, "network_not_allowed"),
-    "a network, mapped": (
-        Rule("GET", "/a", networks="203.0.113.0/24"),
-        {"client": "::ffff:203.0.113.9"},
-        "/a",
-        200,
-        "",
-    ),
     "a denied network": (
         Rule("GET", "/a", networks="203.0.113.0/24", denied_networks="203.0.113.9/32", public=True),
         {},
-        "/a",
-        403,
-        "network_not_allowed",
-    ),
-    "not denied": (Rule("GET", "/a", denied_networks="10.0.0.0/8"), {}, "/a", 200, ""),
-    "an unknown address": (
-        Rule("GET", "/a", denied_networks="10.0.0.0/8"),
-        {"client": None},
         "/a",
         403,
         "network_not_allowed",
@@ -203,92 +142,10 @@ ASKED = {
         403,
         "claim_mismatch",
     ),
-    "one of the tenants": (
-        Rule("GET", "/{tenant}/a", claims={"tenant": "{tenant}"}),
-        {"principal": with_claims(tenant=["other", "acme"])},
-        "/acme/a",
-        200,
-        "",
-    ),
-    "no tenant": (Rule("GET", "/{tenant}/a", claims={"tenant": "{tenant}"}), {}, "/acme/a", 403, "claim_mismatch"),
-    "one value of several": (
-        Rule("GET", "/a", claims={"plan": ("gold", "silver")}),
-        {"principal": with_claims(plan="silver")},
-        "/a",
-        200,
-        "",
-    ),
-    "1 is not True": (
-        Rule("GET", "/a", claims={"verified": True}),
-        {"principal": with_claims(verified=1)},
-        "/a",
-        403,
-        "claim_mismatch",
-    ),
-    "all claims": (
-        Rule("GET", "/a", claims={"plan": "gold", "level": 3}),
-        {"principal": with_claims(plan="gold", level=2)},
-        "/a",
-        403,
-        "claim_mismatch",
-    ),
-    "details": (
-        Rule(
-            "GET",
-            "/{account}",
-            authorization_details={"type": "payment", "account": "{account}"},
-        ),
-        {"principal": with_claims(authorization_details=[{"type": "x"}, DETAIL])},
-        "/7",
-        200,
-        "",
-    ),
-    "details, a list within a list": (
-        Rule("GET", "/a", authorization_details={"type": "payment", "actions": ["cancel"], "limits": {"daily": 100}}),
-        {"principal": with_claims(authorization_details=[DETAIL])},
-        "/a",
-        200,
-        "",
-    ),
     "details of another account": (
         Rule("GET", "/{account}", authorization_details={"type": "payment", "account": "{account}"}),
         {"principal": with_claims(authorization_details=[DETAIL])},
         "/8",
-        403,
-        "authorization_details_insufficient",
-    ),
-    "details from two objects": (
-        Rule("GET", "/a", authorization_details={"type": "payment", "actions": ["a"], "account": "7"}),
-        {"principal": with_claims(authorization_details=[{**DETAIL, "actions": ["a"], "account": "8"}, DETAIL])},
-        "/a",
-        403,
-        "authorization_details_insufficient",
-    ),
-    "details of two kinds": (
-        Rule("GET", "/a", authorization_details=[{"type": "payment"}, {"type": "account"}]),
-        {"principal": with_claims(authorization_details=[DETAIL])},
-        "/a",
-        403,
-        "authorization_details_insufficient",
-    ),
-    "details that are none": (
-        Rule("GET", "/a", authorization_details={"type": "payment", "limits": {"ok": True}}),
-        {"principal": with_claims(authorization_details={"type": "payment"})},
-        "/a",
-        403,
-        "authorization_details_insufficient",
-    ),
-    "details, 1 is not True": (
-        Rule("GET", "/a", authorization_details={"type": "payment", "limits": {"ok": 1}}),
-        {"principal": with_claims(authorization_details=[DETAIL])},
-        "/a",
-        403,
-        "authorization_details_insufficient",
-    ),
-    "details behind very many": (
-        Rule("GET", "/a", authorization_details={"type": "payment"}),
-        {"principal": with_claims(authorization_details=[{"type": "x"}] * 64 + [DETAIL])},
-        "/a",
         403,
         "authorization_details_insufficient",
     ),
@@ -299,13 +156,6 @@ ASKED = {
         200,
         "",
     ),
-    "a weaker one": (
-        Rule("GET", "/a", acr="gold"),
-        {"principal": with_claims(acr="silver")},
-        "/a",
-        403,
-        "authentication_insufficient",
-    ),
     "an older one": (
         Rule("GET", "/a", max_age=60),
         {"principal": with_claims(auth_time=LONG_AGO)},
@@ -313,21 +163,6 @@ ASKED = {
         403,
         "authentication_insufficient",
     ),
-    "one by fewer means": (
-        Rule("GET", "/a", amr={"otp", "pwd"}),
-        {"principal": with_claims(amr=["pwd"])},
-        "/a",
-        403,
-        "authentication_insufficient",
-    ),
-    "means in another shape": (
-        Rule("GET", "/a", amr="otp"),
-        {"principal": with_claims(amr="otp")},
-        "/a",
-        403,
-        "authentication_insufficient",
-    ),
-    "a scope before a sign-in": (Rule("GET", "/a", acr="gold", scopes="x"), {}, "/a", 403, "scope_insufficient"),
 }
 
 
@@ -339,24 +174,6 @@ def test_what_a_rule_asks(case):
 
 
 WRONG = {
-    "lower-case method": (lambda: Rule("get", "/a"), "in capitals"),
-    "all methods and one": (lambda: Rule(("*", "GET"), "/a"), "alone for all"),
-    "no path": (lambda: Rule("GET", "a"), 'begins with "/"'),
-    "two scopes in one": (lambda: Rule("GET", "/a", scopes="a b"), "scopes= takes one name"),
-    "a wildcard asked for": (lambda: Rule("GET", "/a", permissions="orders:*"), "what a role holds"),
-    "a number for a role": (lambda: Rule("GET", "/a", roles=[1]), "roles= takes one name"),
-    "a boolean age": (lambda: Rule("GET", "/a", max_age=True), "whole number of seconds"),
-    "public for some": (lambda: Rule("GET", "/a", public=True, scopes="x"), "lets everybody in"),
-    "a name that is no rule": (lambda: Rule("GET", "/a", certificate="billing"), "certificate= takes rules"),
-    "every network": (lambda: Rule("GET", "/a", networks="0.0.0.0/0"), "networks='0.0.0.0/0' is everybody"),
-    "no network": (lambda: Rule("GET", "/a", denied_networks="*"), "denied_networks= takes networks"),
-    "a claim of no shape": (lambda: Rule("GET", "/a", claims={"a": {}}), "claims= maps the name"),
-    "details without a type": (lambda: Rule("GET", "/a", authorization_details={"a": 1}), "objects with a type"),
-    "details without end": (
-        lambda: Rule("GET", "/a", authorization_details={"type": "t", "l": [[[[[[[[1]]]]]]]]}),
-        "nested more than 8",
-    ),
-    "no function": (lambda: Rule("GET", "/a", when="yes"), "when= takes functions"),
     "no rules": (lambda: AuthorizationMiddleware(None, rules=[]), "got no rule"),
     "rules as text": (lambda: AuthorizationMiddleware(None, rules="GET /a"), "rules= takes Rule"),
     "rules as nothing": (lambda: AuthorizationMiddleware(None, rules=None), "rules= takes Rule"),
@@ -387,26 +204,6 @@ def test_wrong_options(case):
     make, complaint = case
     with pytest.raises(ConfigurationError, match=complaint.replace("(", r"\(")):
         make()
-
-
-def test_a_rule_is_immutable_and_says_what_it_asks():
-    rule = Rule(
-        ("GET", "PUT"),
-        "/{tenant}/a",
-        scopes="a",
-        claims={"tenant": "{tenant}"},
-        certificate=True,
-        networks="10.0.0.0/8",
-        when=handle,
-    )
-    assert repr(rule) == (
-        "<Rule GET,PUT /{tenant}/a: scopes a; certificate True; claims tenant={tenant}; networks 10.0.0.0/8; "
-        "when handle>"
-    )
-    assert Rule("*", "/a", public=True).summary == "everybody"
-    assert Rule("*", "/a").name == "* /a"
-    with pytest.raises(AttributeError, match="immutable"):
-        rule.scopes = ()
 
 
 def test_a_pass_is_on_record_with_its_rule():

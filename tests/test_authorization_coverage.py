@@ -48,6 +48,11 @@ def findings_of(routes, rules, exempt=(), default="deny"):
     ]
 
 
+class OfOnesOwn(Route):
+    def matches(self, scope):
+        return super().matches(scope)
+
+
 STATIC = Mount("/static", StaticFiles(directory="."))
 
 CASES = {
@@ -146,6 +151,11 @@ CASES = {
     "a WebSocket under its own": (ends("WEBSOCKET /live"), [Rule("WEBSOCKET", "/live")], []),
     "an application that shows no routes": ([STATIC], [], [("route_without_rule", "* /static/{path:path}")]),
     "rules for parts of it": ([STATIC], [Rule("GET", "/static/img/*"), Rule("GET", "/static/**")], []),
+    "a route that matches by itself may leave some to others": (
+        [OfOnesOwn("/x", endpoint), *ends("GET /a", "GET /b")],
+        [Rule("GET", "/a")],
+        [("route_without_rule", "GET /b")],
+    ),
     "a mount answers for all below it": (
         [Mount("/m", routes=ends("GET /a")), *ends("GET /m/b")],
         [Rule("GET", "/m/a"), Rule("GET", "/m/b")],

@@ -182,12 +182,14 @@ class _Gate:
         return row.route.template.has_rest and row.route.template.covers(rule.template)
 
     def _is_dead(self, position: int, template: Template, method: str, host: str | None = None) -> bool:
-        """Every path of ``template`` is answered by a route that the router tries before the one at ``position``."""
+        """Every path of ``template`` is answered by a route that the router tries before the one at ``position``.
+
+        What an opaque route leaves to later ones is not known; behind one that is mounted stands a barrier.
+        """
         host = self._routes[position].host if host is None else host
         return any(
             earlier.host in ("", host)
-            and (earlier.kind == "barrier" or method == "*" or earlier.takes(method))
-            and not (method == "*" and earlier.kind not in ("opaque", "barrier"))
+            and (earlier.kind == "barrier" if method == "*" else earlier.kind != "opaque" and earlier.takes(method))
             and earlier.template.covers(template)
             for earlier in self._routes[:position]
         )
