@@ -25,6 +25,7 @@ from secure_asgi import (
     secure_stack,
 )
 from secure_asgi.api_keys import APIKeyMiddleware, MemoryKeys, create_key
+from secure_asgi.bearer.judge import Judge
 from secure_asgi.errors import ConfigurationError
 from secure_asgi.fastapi import DOCS, CurrentPrincipal, document_security, require_roles, require_scopes
 from secure_asgi.fastapi.openapi import rule_for
@@ -694,3 +695,17 @@ except ImportError as error:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": path}
     )
     assert "pip install 'secure-asgi[fastapi]'" in done.stdout
+
+
+def test_nothing_is_verified_twice(monkeypatch):
+    """The layer verifies, and whoever asks further in reads what it has found."""
+    verified, verify = [], Judge.verified
+    monkeypatch.setattr(Judge, "verified", lambda *given: verified.append(given) or verify(*given))
+    app = FastAPI(middleware=secure_stack(bearer(required=False), rules(Rule("GET", "/a", scopes="s"))))
+
+    @app.get("/a", dependencies=[Depends(require_scopes("s")), Depends(require_scopes("s", "t"))])
+    async def answered(principal: CurrentPrincipal):
+        return principal.subject
+
+    assert asgi.http(app, "/a", headers=sent(scope="s t", sub="ann")).body == b'"ann"'
+    assert len(verified) == 1
