@@ -13,7 +13,7 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
 	@touch $@
 
-# Watch a FastAPI service being protected. BREAK=https|hsts|mtls|bearer|rate_limit|errors|audit leaves one layer out.
+# Watch a FastAPI service being protected. BREAK=https|hsts|mtls|bearer|authorization|rate_limit|errors|audit leaves one layer out.
 demo: $(READY)
 	@$(BIN)/secure-asgi demo $(if $(BREAK),--break $(BREAK),)
 

@@ -18,7 +18,7 @@ def in_a_hurry(monkeypatch):
     monkeypatch.setattr("secure_asgi.cli.demo.tour.ASK_EVERY", 0.06)
 
 
-CONCERNS = ("https", "hsts", "mtls", "bearer", "rate_limit", "errors", "audit")
+CONCERNS = ("https", "hsts", "mtls", "bearer", "authorization", "rate_limit", "errors", "audit")
 
 
 def test_every_answer_is_the_expected_one(capsys):

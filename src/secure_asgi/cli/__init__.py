@@ -10,7 +10,7 @@ from ..errors import ConfigurationError, SecureASGIError
 from .certs import add_commands as add_certs
 from .check import add_commands as add_check
 
-_CONCERNS = ("https", "hsts", "mtls", "bearer", "rate_limit", "errors", "audit")
+_CONCERNS = ("https", "hsts", "mtls", "bearer", "authorization", "rate_limit", "errors", "audit")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,16 +1,16 @@
-"""The service of the demo: orders, in FastAPI, behind all seven concerns."""
+"""The service of the demo: orders, in FastAPI, behind all eight concerns."""
 
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, WebSocket
-from starlette.authentication import requires
 from starlette.middleware import Middleware
 
+from ..._paths import DOCS
 from ...audit import AuditMiddleware
+from ...authorization import AuthorizationMiddleware, Rule
 from ...bearer import BearerAuthMiddleware
 from ...exchange import exchange_of
-from ...fastapi import DOCS
 from ...hsts import HSTSMiddleware
 from ...https_redirect import HTTPSRedirectMiddleware
 from ...mutual_tls import CRLs, MutualTLSMiddleware
@@ -24,6 +24,13 @@ from ...trusted_proxy import TrustedProxyMiddleware
 AUDIENCE = "orders"
 CLIENT = "shop.clients.example"
 LIMIT = 100
+RULES = (
+    Rule("GET", "/whoami", public=True),
+    Rule("GET", "/orders/{number}", scopes="orders:read"),
+    Rule("DELETE", "/orders/{number}", scopes="orders:write"),
+    Rule("WEBSOCKET", "/feed", scopes="orders:read"),
+    Rule("GET", "/crash"),
+)
 
 
 def create_app(*, issuer: str, tls_port: int, folder: Path, sinks: Any, without: str | None = None) -> FastAPI:
@@ -41,6 +48,7 @@ def create_app(*, issuer: str, tls_port: int, folder: Path, sinks: Any, without:
             revocation=CRLs(folder / "ca.crl"),
         ),
         "bearer": Middleware(BearerAuthMiddleware, issuer=issuer, audience=AUDIENCE, exempt=(*DOCS, "/whoami")),
+        "authorization": Middleware(AuthorizationMiddleware, rules=RULES, exempt=DOCS),
         "rate_limit": Middleware(RateLimitMiddleware, limits=f"{LIMIT}/minute"),
         "errors": Middleware(SanitizedErrorMiddleware),
         "audit": Middleware(AuditMiddleware, sinks=sinks),
@@ -57,12 +65,10 @@ def create_app(*, issuer: str, tls_port: int, folder: Path, sinks: Any, without:
     )
 
     @app.get("/orders/{number}")
-    @requires("orders:read")
     async def read(request: Request, number: int) -> dict[str, Any]:
         return {"number": number, "asked_by": request.user.display_name}
 
     @app.delete("/orders/{number}")
-    @requires("orders:write")
     async def cancel(request: Request, number: int) -> dict[str, Any]:
         return {"number": number, "state": "cancelled"}
 
@@ -75,7 +81,6 @@ def create_app(*, issuer: str, tls_port: int, folder: Path, sinks: Any, without:
         raise RuntimeError("cannot reach postgres://orders:hunter2@db.internal/orders")
 
     @app.websocket("/feed")
-    @requires("orders:read")
     async def feed(websocket: WebSocket) -> None:
         await websocket.accept()
         await websocket.send_text(f"order 42 for {websocket.user.display_name}")

@@ -322,7 +322,22 @@ STEPS: tuple[Step, ...] = (
         _is_refusal(401, INVALID_TOKEN),
         "token_key_unknown",
     ),
-    Step("bearer", "a scope it lacks", _with_token("DELETE"), "403 problem", _is_refusal(403)),
+    Step(
+        "authorization",
+        "a scope it lacks",
+        _with_token("DELETE"),
+        "403",
+        _is_refusal(403),
+        "scope_insufficient",
+    ),
+    Step(
+        "authorization",
+        "a path that no rule names",
+        _with_token(path="/orders/42/notes"),
+        "403",
+        _is_refusal(403),
+        "rule_missing",
+    ),
     Step(
         "bearer",
         "all as it should be",
