@@ -280,12 +280,19 @@ def start(app):
     return told
 
 
-def test_it_does_not_start_with_a_hole(caplog):
+def test_fastapis_own_pages_need_no_rule_and_are_refused_without():
     app = FastAPI(
-        middleware=secure_stack(
-            Middleware(AuthorizationMiddleware, rules=Rule("GET", "/a"), exempt=("/docs/", "/docs"))
-        )
+        docs_url="/help",
+        middleware=secure_stack(Middleware(AuthorizationMiddleware, rules=Rule("GET", "/a", public=True))),
     )
+    app.add_api_route("/a", lambda: "a")
+    assert [told["type"] for told in start(app)] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert asgi.http(app, "/a").status == 200
+    assert [reason_of(app, path) for path in ("/help", "/openapi.json")] == [(403, "rule_missing")] * 2
+
+
+def test_it_does_not_start_with_a_hole(caplog):
+    app = FastAPI(middleware=secure_stack(Middleware(AuthorizationMiddleware, rules=Rule("GET", "/a"))))
     app.add_api_route("/a", lambda: "a")
     app.add_api_route("/b", lambda: "b", methods=["PUT"])
     (failed,) = start(app)

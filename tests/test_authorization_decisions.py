@@ -123,6 +123,8 @@ def test_the_decision_is_the_one_in_the_table(request_, who, letter, asked):
     assert ask(app, request_, **WHO[who]) == status
     (record,) = records.wait()
     assert record.get("reason", "") == reason
+    # LOGV-2
+    assert record["event"] == {200: "request", 401: "authn_login_fail", 403: "authz_fail"}[status]
     (decided,) = [one for one in record["decisions"] if one["layer"] == "authorization"]
     assert (decided["verdict"], decided.get("reason", "")) == (verdict, reason)
     # Which rule it was is on record too; an exempt path has none.

@@ -36,6 +36,11 @@ class RouteEntry:
     takes_all: bool = False
     include_in_schema: bool = True
 
+    @property
+    def is_documentation(self) -> bool:
+        """FastAPI's own: Swagger UI, ReDoc, the OpenAPI document, wherever they are served."""
+        return self.name.startswith("fastapi.applications:FastAPI.setup.")
+
     def takes(self, method: str) -> bool:
         """A request of this method (``"WEBSOCKET"`` for one) to a path of the template gets no further than here."""
         if self.kind in ("opaque", "barrier"):

@@ -46,7 +46,7 @@ def record_of(handed: Handed) -> Record:
     reason = denial.reason if denial is not None else refusing.reason if refusing is not None else ""
     said = {
         "time": timestamp(ended - seconds),
-        "event": _event(reason, exchange.status),
+        "event": _event(reason, exchange),
         "outcome": _outcome(outcome, reason, exchange.status),
         "reason": str(reason),
         "status": exchange.status,
@@ -112,7 +112,10 @@ _EVENTS_BY_STATUS = {401: "authn_login_fail", 403: "authz_fail", 429: "excess_ra
 )
 
 
-def _event(reason: str, status: int | None) -> str:
+def _event(reason: str, exchange: Exchange) -> str:
+    status = exchange.status
+    if status == 403 and any(d.layer == "authorization" and d.verdict == "deny" for d in exchange.decisions):
+        return "authz_fail"  # whatever it asked for: a certificate is no sign-in that failed there
     for beginning, event in _EVENTS:
         if reason.startswith(beginning):
             return event
