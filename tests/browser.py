@@ -26,7 +26,7 @@ def use_swagger_ui(folder: Path, **settings: Any) -> dict[str, Any]:
     (folder / "node_modules").symlink_to(installed)
     done = subprocess.run(
         [program, script],
-        input=json.dumps({"chromium": chromium, "screenshot": None, **settings}),
+        input=json.dumps({"chromium": chromium, "elsewhere": None, "screenshot": None, **settings}),
         capture_output=True,
         text=True,
         timeout=SECONDS,

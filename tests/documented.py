@@ -16,6 +16,7 @@ from secure_asgi import (
     secure_stack,
 )
 from secure_asgi.fastapi import DOCS, CurrentPrincipal, document_security, require_scopes
+from secure_asgi.security_headers import DOCS_CSP
 
 RULES = [
     Rule("GET", "/orders/{number}", scopes="orders:read"),
@@ -29,14 +30,15 @@ class Order(BaseModel):
     asked_by: str
 
 
-def create_app(tokens, *, unguarded=None, answered=None) -> FastAPI:
+def create_app(tokens, *, unguarded=None, answered=None, token_url=None) -> FastAPI:
     """``unguarded`` is a path at which no layer asks for a token, though the document says that one does.
 
-    ``answered`` counts the handlers that ran to their end.
+    ``answered`` counts the handlers that ran to their end. ``token_url`` is where the page gets tokens itself.
     """
     answered = Counter() if answered is None else answered
-    app = FastAPI(title="Orders", middleware=_layers(tokens, DOCS), exception_handlers=problem_handlers())
-    document_security(app)
+    layers = _layers(tokens, DOCS, token_url)
+    app = FastAPI(title="Orders", middleware=layers, exception_handlers=problem_handlers())
+    document_security(app, token_url=token_url)
 
     @app.get("/orders/{number}", operation_id="read")
     async def read(number: int, principal: CurrentPrincipal) -> Order:
@@ -60,10 +62,13 @@ def create_app(tokens, *, unguarded=None, answered=None) -> FastAPI:
     return app
 
 
-def _layers(tokens, exempt):
+def _layers(tokens, exempt, token_url=None):
+    policy = (
+        DOCS_CSP if token_url is None else DOCS_CSP.replace("connect-src 'self'", f"connect-src 'self' {token_url}")
+    )
     token = {"issuer": tokens.issuer, "audience": tokens.audience, "jwks": tokens.jwks}
     return secure_stack(
-        Middleware(SecurityHeadersMiddleware),
+        Middleware(SecurityHeadersMiddleware, overrides={"/docs": {"content-security-policy": policy}}),
         Middleware(SanitizedErrorMiddleware),
         Middleware(BearerAuthMiddleware, **token, exempt=exempt),
         Middleware(AuthorizationMiddleware, rules=[rule for rule in RULES if rule.path not in exempt], exempt=exempt),

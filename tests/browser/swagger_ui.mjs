@@ -1,7 +1,8 @@
 // A person at FastAPI's /docs, in a real browser. Settings come as JSON on standard input:
-// {"chromium": PATH, "page": URL, "scheme": NAME, "operation": ID, "calls": [{"token": TEXT or null}], "screenshot": PATH
-// or null}. Each call authorizes with its token, or with none, and executes the operation; what the page then shows goes
-// to standard output, with what the browser complained about.
+// {"chromium": PATH, "page": URL, "operation": ID, "calls": [{"scheme": NAME, "values": [TEXT, ...]}], "elsewhere": URL or
+// null, "screenshot": PATH or null}. Each call authorizes with what it types into the fields of the scheme, or with
+// nothing, and executes the operation; what the page then shows goes to standard output, with what the browser
+// complained about. What begins with "elsewhere" is asked for really.
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
@@ -11,7 +12,7 @@ const SWAGGER_UI = dirname(createRequire(import.meta.url).resolve('swagger-ui-di
 const CDN = /^https:\/\/cdn\.jsdelivr\.net\/npm\/swagger-ui-dist@5\/(swagger-ui(?:-bundle)?\.(?:js|css))$/
 const SECONDS = 60
 
-const { chromium, page: address, scheme, operation, calls, screenshot } = JSON.parse(readFileSync(0, 'utf8'))
+const { chromium, page: address, operation, calls, elsewhere, screenshot } = JSON.parse(readFileSync(0, 'utf8'))
 const block = `#operations-${operation}`
 
 // What the page loads from elsewhere is answered from the package, under the address the page gave: the policy of the
@@ -19,6 +20,7 @@ const block = `#operations-${operation}`
 async function answerForElsewhere(request) {
   const url = request.url()
   if (url.startsWith(new URL('/', address).href) || url.startsWith('data:')) return request.continue()
+  if (elsewhere !== null && url.startsWith(elsewhere)) return request.continue()
   const file = CDN.exec(url)?.[1]
   if (file === undefined) return request.respond({ status: 404, body: '' })
   const contentType = file.endsWith('.css') ? 'text/css' : 'text/javascript'
@@ -28,15 +30,17 @@ async function answerForElsewhere(request) {
 const click = (page, selector) => page.locator(selector).setTimeout(SECONDS * 1000).click()
 const gone = (page, selector) => page.waitForSelector(selector, { hidden: true })
 
-async function authorize(page, token) {
+async function authorize(page, { scheme, values }) {
   await click(page, '.auth-wrapper .btn.authorize')
-  // The dialog has one form for each scheme: the one under our scheme's name.
-  const form = await page.waitForSelector(`xpath///form[.//h4[contains(., "${scheme}")]]`)
+  // The dialog has one container for each scheme: the one under our scheme's name.
+  const form = await page.waitForSelector(`xpath///div[@class="auth-container"][.//h4[contains(., "${scheme}")]]`)
   const logout = await form.$('xpath/.//button[. = "Logout"]')
   if (logout) await logout.click()
-  if (token !== null) {
-    const input = await form.waitForSelector('input')
-    await input.type(token)
+  if (values.length) {
+    await form.waitForSelector('input')
+    const inputs = await form.$$('input[type=text], input[type=password], input:not([type])')
+    for (const [position, value] of values.entries()) await inputs[position].type(value)
+    for (const label of await form.$$('label[for*="checkbox"]')) await label.click()  // each scope
     await (await form.waitForSelector('button.authorize')).click()
     await form.waitForSelector('xpath/.//button[. = "Logout"]')
   }
@@ -73,8 +77,8 @@ try {
   await click(page, `${block} .try-out__btn`)
   await page.locator(`${block} .parameters input`).fill('42')
   const shown = []
-  for (const { token } of calls) {
-    await authorize(page, token)
+  for (const call of calls) {
+    await authorize(page, call)
     shown.push(await execute(page))
     if (screenshot && shown.at(-1).status === 200) await page.screenshot({ path: screenshot })
     await click(page, `${block} .btn-clear`)
