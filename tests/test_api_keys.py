@@ -187,9 +187,10 @@ def test_the_challenge():
 
 
 @pytest.mark.parametrize(
-    "key", [text(OTHER), text(create_key(client="x")), forged(OTHER), text(ENDED), forged(ENDED)],
+    "key",
+    [text(OTHER), text(create_key(client="x")), forged(OTHER), text(ENDED), forged(ENDED)],
     ids=["holds", "unknown id", "wrong secret", "expired", "expired and wrong"],
-)  # fmt: skip
+)
 def test_the_same_steps_for_every_key(key, monkeypatch):
     """One look-up, one digest and one comparison of equal lengths, in one order, whether or not there is such a key."""
     steps = []

@@ -126,7 +126,10 @@ def test_what_is_no_document(document):
 def test_rotation(clock, expires, overlap, given, new_expires, old_expires):
     """ASVS 13.3.4. Seconds after the creation; a hundred have passed."""
     began = clock.now
-    at = lambda seconds: None if seconds is None else began + seconds  # noqa: E731
+
+    def at(seconds):
+        return None if seconds is None else began + seconds
+
     kept = {"client": "shop", "prefix": "sk", "scopes": "a", "roles": "r", "claims": {"t": 1}, "note": "n"}
     record = create_key(**kept, expires=at(expires))
     clock.now += 100
@@ -246,8 +249,10 @@ def test_a_write_that_fails_leaves_the_file(file, monkeypatch):
 
 def test_two_writers_lose_nothing(file):
     added = [create_key(client="shop").record for _ in range(20)]
-    threads = [threading.Thread(target=lambda half=half: [FileKeys(file).add(one) for one in half])
-               for half in (added[:10], added[10:])]  # fmt: skip
+    threads = [
+        threading.Thread(target=lambda half=half: [FileKeys(file).add(one) for one in half])
+        for half in (added[:10], added[10:])
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -121,7 +121,7 @@ def test_threads_are_bounded_and_come_back(backend, monkeypatch):
         denial = await asked.ask(stuck, access())
         assert (denial.reason, "BusyError" in denial.note) == ("predicate_failed", True)
         gate.set()
-        while len(asked._places) < 2:  # noqa: ASYNC110
+        while len(asked._places) < 2:  # noqa: ASYNC110 -- a thread gives it back, which no event of ours tells
             await anyio.sleep(0.001)
         assert await asked.ask(Rule("GET", "/a", when=says(True)), access()) is None
         with anyio.CancelScope() as scope:

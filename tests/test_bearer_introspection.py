@@ -589,7 +589,7 @@ KEYS_REFUSED = {
     "RSA for HS256": (jwk(RSA_KEY, alg="HS256"), "cannot be loaded|has an alg or a curve"),
     "P-256 for ES384": (jwk(P256, alg="ES384"), "cannot be loaded|has an alg or a curve"),
     "secp256k1": (pem(ec.generate_private_key(ec.SECP256K1())), "has an alg or a curve"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("key", "complaint"), KEYS_REFUSED.values(), ids=KEYS_REFUSED)

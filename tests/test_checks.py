@@ -46,7 +46,7 @@ QUIET = (
 
 
 async def order(request):
-    raise NotImplementedError
+    """Applications are looked at here, and never asked."""
 
 
 ORDERS = Route("/orders/{id}", order)
@@ -55,8 +55,7 @@ ORDERS = Route("/orders/{id}", order)
 class Custom(Layer):
     name = "custom"
 
-    async def __call__(self, scope, receive, send):
-        raise NotImplementedError
+    async def __call__(self, scope, receive, send): ...
 
 
 def starlette(*middleware, routes=(ORDERS,)):
@@ -161,15 +160,18 @@ def test_what_a_layer_says_of_itself():
         ([Middleware(AuditMiddleware), HSTS], "order", "finding"),
         ([Middleware(AuthorizationMiddleware, rules=Rule("GET", "/x", public=True))], "rule_without_route", "finding"),
         ([Middleware(AuthorizationMiddleware, rules=RULES, exempt="/no")], "exempt_without_route", "note"),
-        (secure_stack(*QUIET[:3], Middleware(BearerAuthMiddleware, **BEARER, mode="shadow"), QUIET[4]), "shadow_alone",
-         "note"),
+        (
+            secure_stack(*QUIET[:3], Middleware(BearerAuthMiddleware, **BEARER, mode="shadow"), QUIET[4]),
+            "shadow_alone",
+            "note",
+        ),
         ([Middleware(BearerAuthMiddleware, **BEARER, mode="shadow")], "shadow", "note"),
         ([Middleware(RateLimitMiddleware, limits="1/day")], "no_https", "note"),
         ([], "no_error_layer", "note"),
         ([], "no_audit", "note"),
         ([], "no_authorization", "note"),
     ],
-)  # fmt: skip
+)
 def test_what_is_told_and_how_gravely(middleware, code, severity):
     report = check(starlette(*middleware))
     told = report.findings if severity == "finding" else report.notes
@@ -184,11 +186,16 @@ def test_what_is_told_and_how_gravely(middleware, code, severity):
         (secure_stack(Middleware(BearerAuthMiddleware, **BEARER, exempt="/orders/")), "exempt_without_route"),
         (secure_stack(Middleware(BearerAuthMiddleware, **BEARER, required=False), KEYS), "nobody_gets_in"),
         (secure_stack(Middleware(BearerAuthMiddleware, **BEARER, exempt="/docs")), "exempt_without_route"),
-        ([Middleware(BearerAuthMiddleware, **BEARER, mode="shadow"),
-          Middleware(AuthorizationMiddleware, rules=RULES, mode="shadow")], "shadow_alone"),
+        (
+            [
+                Middleware(BearerAuthMiddleware, **BEARER, mode="shadow"),
+                Middleware(AuthorizationMiddleware, rules=RULES, mode="shadow"),
+            ],
+            "shadow_alone",
+        ),
     ],
     ids=["placed on purpose", "a prefix above a route", "a key, a token or not", "documentation", "shadowed together"],
-)  # fmt: skip
+)
 def test_what_is_not_told(middleware, absent):
     assert absent not in codes(check(starlette(*middleware)))
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated, Any
 
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Security, WebSocket
@@ -141,11 +142,11 @@ def test_dependencies_are_found_wherever_they_stand():
     inner = APIRouter(prefix="/b", dependencies=[Depends(require_scopes("b"))])
     outer = APIRouter(prefix="/a", dependencies=[Depends(require_scopes("a"))])
 
-    async def nested(principal=Depends(require_scopes("nested"))):  # noqa: B008
+    async def nested(principal: Annotated[object, Depends(require_scopes("nested"))]):
         return principal
 
     @inner.get("/y")
-    async def y(principal=Depends(nested)):  # noqa: B008
+    async def y(principal: Annotated[Any, Depends(nested)]):
         return principal.subject
 
     outer.include_router(inner, dependencies=[Depends(require_scopes("included"))])
@@ -673,7 +674,9 @@ def test_dependencies_give_the_principal():
     app = FastAPI(middleware=secure_stack(bearer(required=False)))
 
     @app.get("/")
-    async def both(one=Depends(require_scopes("a")), two=Depends(require_roles("r", "r"))):  # noqa: B008
+    async def both(
+        one: Annotated[Any, Depends(require_scopes("a"))], two: Annotated[Any, Depends(require_roles("r", "r"))]
+    ):
         return one is two and one.subject
 
     assert asgi.http(app, headers=sent(sub="me", scope="a b", roles=["r"])).body == b'"me"'

@@ -29,8 +29,8 @@ SHOWN = {
     "f-string with !r": (lambda secret: f"{secret!r}", "Secret(***)"),
     "f-string with =": (lambda secret: f"{secret=}", "secret=Secret(***)"),
     # The older ways are what is tested here.
-    "percent s": (lambda secret: "%s" % secret, "***"),  # noqa: UP031
-    "percent r": (lambda secret: "%r" % secret, "Secret(***)"),  # noqa: UP031
+    "percent s": (lambda secret: "%s" % secret, "***"),  # noqa: UP031 -- this is what is tested
+    "percent r": (lambda secret: "%r" % secret, "Secret(***)"),  # noqa: UP031 -- this is what is tested
     "in a list": (lambda secret: str([secret]), "[Secret(***)]"),
     "in a dataclass": (lambda secret: repr(Options(secret)), "Options(secret=Secret(***))"),
     "json by str": (lambda secret: json.dumps([secret], default=str), '["***"]'),

@@ -29,6 +29,7 @@ class StarletteUser:
 
     def auth_for(self, scopes: frozenset[str]) -> "AuthCredentials":
         auth = self._make_auth()
-        # A tuple: it is shared by all requests of a credential, and one of them must not add to it.
+        # A tuple, where Starlette declares a list: it is shared by all requests of a credential, and one of them must
+        # not add to it.
         auth.scopes = tuple(sorted(scopes))  # type: ignore[assignment]
         return auth

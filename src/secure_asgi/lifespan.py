@@ -99,7 +99,7 @@ class Lifespan:
         if kind == "lifespan.startup.complete":
             try:
                 self._introduce()
-            except Exception as error:
+            except Exception as error:  # whatever it is: the server is told, and not by a traceback
                 logger.error("start-up failed", exc_info=error)
                 self._state = "failed"
                 await self._close()

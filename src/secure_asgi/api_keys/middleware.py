@@ -126,7 +126,7 @@ class APIKeyMiddleware(Layer):
         digest = digest_of(text, self._pepper)
         try:
             record = self._find(key_id)
-        except Exception as error:
+        except Exception as error:  # a store of the user's own may raise anything
             return self._unavailable(exchange, scope, error)
         if record is None or isinstance(record, KeyRecord):
             return self._judge(exchange, scope, key_id, digest, record)
@@ -153,7 +153,7 @@ class APIKeyMiddleware(Layer):
                 record = await finding
             if record is not None and not isinstance(record, KeyRecord):
                 raise TypeError("keys= gave what is no KeyRecord")
-        except Exception as error:
+        except Exception as error:  # likewise, and a time-out
             return self._unavailable(exchange, scope, error)
         return self._judge(exchange, scope, key_id, digest, record)
 

@@ -117,8 +117,8 @@ def create_key(
         id=key_id,
         digest=digest_of(text.encode(), pepper_bytes(pepper)),
         client=client,
-        scopes=scopes,  # type: ignore[arg-type]
-        roles=roles,  # type: ignore[arg-type]
+        scopes=_names("scopes", scopes),
+        roles=_names("roles", roles),
         claims={} if claims is None else claims,
         created=time.time(),
         not_before=not_before,

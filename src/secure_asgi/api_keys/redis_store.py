@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from .._cache import TwoGenerations
+from .._loop import refuse_trio
 from .._options import positive_seconds
 from .._redis import RedisLink, RedisUnavailableError
 from ..errors import ConfigurationError
@@ -55,12 +56,7 @@ class RedisKeys:
 
     async def open(self) -> None:
         """Refuses trio. A Redis that is down is no reason not to start."""
-        import asyncio
-
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            raise ConfigurationError("RedisKeys needs asyncio: run the server on it, not on trio") from None
+        refuse_trio("RedisKeys needs asyncio: run the server on it, not on trio")
 
     async def close(self) -> None:
         """Close the connections, unless the client is the user's own."""

@@ -194,7 +194,7 @@ class FileKeys:
             if target.exists():
                 Path(name).chmod(S_IMODE(target.stat().st_mode))
             Path(name).replace(target)
-        except BaseException:
+        except BaseException:  # interrupted too: no half of a file stays behind
             Path(name).unlink(missing_ok=True)
             raise
 

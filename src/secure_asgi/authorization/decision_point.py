@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from .._challengers import forbidden
 from .._fetch import Fetcher, FetchError, Posted, is_fetchable, without_secrets
+from .._loop import refuse_trio
 from .._options import positive_seconds
 from ..denial import Denial, Reason
 from ..errors import ConfigurationError
@@ -127,10 +128,7 @@ class DecisionPoint:
 
     async def open(self) -> None:
         """At start-up, where it can be said aloud that trio will not do. Nothing is asked."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            raise ConfigurationError("DecisionPoint needs asyncio: run the server on it, not on trio") from None
+        refuse_trio("DecisionPoint needs asyncio: run the server on it, not on trio")
 
     async def close(self) -> None:
         """Stops what is under way, whose requests are told of an outage, and closes the connections."""

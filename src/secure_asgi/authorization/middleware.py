@@ -63,7 +63,7 @@ class AuthorizationMiddleware(Layer):
         shadow_until: date | None = None,
         exempt: str | Iterable[str] = (),
     ) -> None:
-        super().__init__(None, mode=mode, shadow_until=shadow_until, exempt=exempt)
+        super().__init__(app, mode=mode, shadow_until=shadow_until, exempt=exempt)
         if default not in ("deny", "authenticated"):
             raise ConfigurationError(f'default= is "deny" or "authenticated", got {default!r}')
         if coverage not in ("refuse", "report"):
@@ -77,10 +77,9 @@ class AuthorizationMiddleware(Layer):
         self._roles = RoleMap({} if roles is None else roles)
         self._predicates = Predicates(deadline)
         self._points = _decision_points(self.rules)
-        self._passed = {rule: Decision(self.place, "pass", note=rule.name) for rule in self.rules}
+        self._passed = {rule.name: Decision(self.place, "pass", note=rule.name) for rule in self.rules}
         self._passed_by_default = Decision(self.place, "pass", note='default="authenticated"')
         self._clock = time.time
-        super().__init__(app, mode=mode, shadow_until=shadow_until, exempt=exempt)
 
     def on_request(self, exchange: Exchange, scope: Scope) -> Answer | Awaitable[Answer]:
         if self._gap is not None:
@@ -103,7 +102,7 @@ class AuthorizationMiddleware(Layer):
             return denial
         if rule.predicates:
             return self._ask(rule, Access(exchange, scope, method, path, params))
-        return self._passed[rule]
+        return self._passed[rule.name]
 
     def on_application(self, app: ASGIApp) -> None:
         self._root_path = root_path_of(app)
@@ -149,7 +148,7 @@ class AuthorizationMiddleware(Layer):
 
     async def _ask(self, rule: Rule, access: Access) -> Answer:
         denial = await self._predicates.ask(rule, access)
-        return self._passed[rule] if denial is None else denial
+        return self._passed[rule.name] if denial is None else denial
 
 
 def _rules_of(given: Rule | Iterable[Rule]) -> tuple[Rule, ...]:

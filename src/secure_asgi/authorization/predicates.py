@@ -92,7 +92,7 @@ class Predicates:
         except TimeoutError as late:
             logger.error("%s of %s did not answer in time", _name(predicate), rule.name, exc_info=late)
             return _failed(rule, predicate, "did not answer in time")
-        except Exception as crash:
+        except Exception as crash:  # the user's code: whatever it raises, nobody passes
             logger.error("%s of %s failed", _name(predicate), rule.name, exc_info=crash)
             return _failed(rule, predicate, f"raised {type(crash).__name__}")
         return None
@@ -150,6 +150,7 @@ def _failed(rule: Rule, predicate: Callable[..., Any], how: str) -> Denial:
 def _is_async(predicate: Callable[..., Any]) -> bool:
     while isinstance(predicate, partial):
         predicate = predicate.func
+    # Not whether it can be called, as the linter supposes, but what calling an object gives.
     return iscoroutinefunction(predicate) or iscoroutinefunction(getattr(predicate, "__call__", None))  # noqa: B004
 
 

@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 from .._cache import TwoGenerations
 from .._fetch import Fetcher, FetchError, Posted, is_fetchable, without_secrets
+from .._loop import refuse_trio
 from ..denial import Reason
 from ..errors import ConfigurationError, TokenError
 from ..secrets import Secret
@@ -151,10 +152,7 @@ class Introspection:
 
     async def open(self) -> None:
         """At start-up, where it can be said aloud that trio will not do. Nothing is asked."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            raise ConfigurationError("introspection needs asyncio: run the server with it") from None
+        refuse_trio("introspection needs asyncio: run the server with it")
 
     async def close(self) -> None:
         """Stops what is under way: whoever waits for it is told of an outage."""

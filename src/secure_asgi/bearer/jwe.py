@@ -339,7 +339,8 @@ class _SilentOperation:
 
     def decrypt(self, ciphertext: bytes, padding: Any) -> bytes:
         try:
-            return self._key.decrypt(ciphertext, padding)  # type: ignore[no-any-return]
+            opened: bytes = self._key.decrypt(ciphertext, padding)
+            return opened
         except ValueError:
             return b""
 

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
+from .._loop import refuse_trio
 from .._redis import RedisLink, RedisUnavailableError
 from ..denial import Reason
 from ..errors import ConfigurationError, SecureASGIError, TokenError
@@ -144,10 +145,7 @@ class Revocations:
         """
         if self._link is None:
             return
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            raise ConfigurationError("revocations in Redis need asyncio: run the server with it") from None
+        refuse_trio("revocations in Redis need asyncio: run the server with it")
         if not self._is_watching():
             await self._refresh()
             self._watch()

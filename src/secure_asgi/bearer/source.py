@@ -21,6 +21,7 @@ from typing import Any
 
 from .._cache import TwoGenerations
 from .._fetch import Fetcher, FetchError, is_fetchable
+from .._loop import refuse_trio
 from ..denial import Reason
 from ..errors import ConfigurationError
 from .addresses import leads_inside, metadata_urls
@@ -200,12 +201,7 @@ class RemoteKeys:
 
     async def open(self, prefetch: bool) -> None:
         """At start-up, where it can be said aloud that trio will not do. A failing issuer only costs a warning."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            raise ConfigurationError(
-                "fetching keys needs asyncio: run the server with it, or give the keys with jwks="
-            ) from None
+        refuse_trio("fetching keys needs asyncio: run the server with it, or give the keys with jwks=")
         if prefetch and self._keys is None:
             await self._landing()
 

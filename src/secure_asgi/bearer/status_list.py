@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from .._fetch import Fetcher, FetchError, is_fetchable, without_secrets
+from .._loop import refuse_trio
 from ..denial import Reason
 from ..errors import ConfigurationError, TokenError
 from .claims import DEFAULT_LEEWAY, END_OF_TIME
@@ -147,10 +148,7 @@ class StatusLists:
 
     async def open(self) -> None:
         """At start-up, where it can be said aloud that trio will not do. Raises ``ConfigurationError``."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            raise ConfigurationError("status lists are fetched with asyncio: run the server with it") from None
+        refuse_trio("status lists are fetched with asyncio: run the server with it")
 
     async def close(self) -> None:
         """End what is being fetched."""

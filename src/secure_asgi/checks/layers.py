@@ -4,7 +4,8 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..flow import Flow, Layer, bind
+from .._entries import layer_of
+from ..flow import Flow, Layer
 
 
 @dataclass(slots=True)
@@ -77,15 +78,9 @@ def _has_routes(app: Any) -> bool:
 
 
 def _constructed(entry: Any) -> Found:
-    """An entry of ``user_middleware``: ours are made without an application, to be read; nobody else's is made."""
-    cls, args, options = entry.cls, entry.args, entry.kwargs
-    if cls is bind:
-        layer = options.get("layer", args[0] if args else None)
-        return Found(type(layer).__name__, layer)
-    name = getattr(cls, "__name__", type(cls).__name__)
-    if not (isinstance(cls, type) and issubclass(cls, Layer)):
-        return Found(name)
+    name = getattr(entry.cls, "__name__", type(entry.cls).__name__)
     try:
-        return Found(name, cls(None, *args, **options))
-    except Exception as error:
+        layer = layer_of(entry)
+    except Exception as error:  # a wrong option: the finding says which, whatever class of error it was
         return Found(name, problem=f"{name} cannot be made: {type(error).__name__}: {error}")
+    return Found(name) if layer is None else Found(type(layer).__name__, layer)

@@ -5,6 +5,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from .._routes import RouteEntry, routes_of
+from ..authorization import AuthorizationMiddleware
+from ..authorization.coverage import Row
+from ..rate_limit import RateLimitMiddleware
 from .layers import Chain, chains_of
 from .stack import findings_of
 
@@ -126,9 +129,9 @@ def _ruled(chains: Iterable[Chain]) -> dict[_Route, list[tuple[str, str]]]:
     for chain in chains:
         own: dict[_Route, list[tuple[str, str]]] = {}
         for layer in chain.layers:
-            if layer.name != "authorization":
+            if not isinstance(layer, AuthorizationMiddleware):
                 continue
-            covered = layer.coverage_of(chain.app)  # type: ignore[attr-defined]
+            covered = layer.coverage_of(chain.app)
             for row in covered.rows if covered is not None else ():
                 key = (chain.prefix + row.route.template.text, row.route.host, row.route.name, row.route.methods)
                 summary = _summary(row, layer)
@@ -137,19 +140,19 @@ def _ruled(chains: Iterable[Chain]) -> dict[_Route, list[tuple[str, str]]]:
     return table
 
 
-def _summary(row: Any, layer: Any) -> str:
+def _summary(row: Row, layer: AuthorizationMiddleware) -> str:
     if row.is_exempt:
         return ""
     if row.rule is not None:
-        return str(row.rule.summary)
+        return row.rule.summary
     return "authenticated (default)" if layer.default == "authenticated" else ""
 
 
 def _limits(chain: Chain, path: str) -> Iterator[str]:
     for layer in chain.layers:
-        if layer.name == "rate_limit" and path[len(chain.prefix) :] not in layer.exempt:
+        if isinstance(layer, RateLimitMiddleware) and path[len(chain.prefix) :] not in layer.exempt:
             key = layer.place.partition(":")[2]
-            yield from (f"{limit} by {key}" for limit in layer.limits)  # type: ignore[attr-defined]
+            yield from (f"{limit} by {key}" for limit in layer.limits)
 
 
 def _is_below(path: str, prefix: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from .._paths import DOCS
 from .._routes import RouteEntry
+from ..authorization import AuthorizationMiddleware
 from ..flow import Layer
 from ..stack import ORDER
 from .layers import Chain
@@ -54,8 +55,8 @@ def findings_of(chains: Sequence[Chain], routes: Sequence[RouteEntry] | None) ->
 
 def _table(chain: Chain) -> Iterator[Told]:
     for layer in chain.layers:
-        if layer.name == "authorization":
-            covered: Any = layer.coverage_of(chain.app)  # type: ignore[attr-defined]
+        if isinstance(layer, AuthorizationMiddleware):
+            covered = layer.coverage_of(chain.app)
             for one in covered.findings if covered is not None else ():
                 yield "finding", one.kind, one.sentence
 

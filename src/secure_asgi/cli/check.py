@@ -13,7 +13,7 @@ from ..errors import ConfigurationError
 from .certs.printable import printable
 
 if TYPE_CHECKING:
-    from ..checks import LayerRow, Report
+    from ..checks import LayerRow, Report, RouteRow
 
 WIDTH = 100
 """Columns that a line takes at most."""
@@ -52,7 +52,7 @@ def _load(target: str, is_factory: bool) -> Any:
         sys.path.insert(0, "")
     try:
         found: Any = import_module(module_name)
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # somebody's module: it may raise anything, and even end the program
         raise ConfigurationError(f"{printable(module_name)} cannot be imported: {_cause(error)}") from error
     for name in path.split("."):
         try:
@@ -86,18 +86,19 @@ def _lines(report: "Report") -> Iterable[str]:
     yield "Routes"
     yield from _table(
         ("METHOD", "PATH", "HOST", "ENDPOINT", "RULE", "LIMITS", "EXEMPT FROM"),
-        [
-            (row.method, row.path, row.host, _endpoint(row.endpoint), row.rule or "none", "; ".join(row.limits),
-             " ".join(row.exempt_from))
-            for row in report.routes
-        ],
-    )  # fmt: skip
+        [_cells(row) for row in report.routes],
+    )
     yield ""
     for one in (*report.findings, *report.notes):
         label = "FINDING" if one.severity == "finding" else "note"
         text = f"{label:<9}{printable(one.message, 1000)} [{one.code}]"
         yield from textwrap.wrap(text, WIDTH, subsequent_indent=" " * 9, break_on_hyphens=False)
     yield f"{_count(len(report.findings), 'finding')}, {_count(len(report.notes), 'note')}"
+
+
+def _cells(row: "RouteRow") -> Sequence[str]:
+    limits, exempt = "; ".join(row.limits), " ".join(row.exempt_from)
+    return row.method, row.path, row.host, _endpoint(row.endpoint), row.rule or "none", limits, exempt
 
 
 def _endpoint(name: str) -> str:
@@ -126,8 +127,8 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]
     while sum(widths) + 2 * len(widths) > WIDTH:
         widths[widths.index(max(widths))] -= 1
     for row in cells:
-        wrapped = [textwrap.wrap(cell, width, break_on_hyphens=False) or [""] for cell, width in
-                   zip(row, widths, strict=True)]  # fmt: skip
+        pairs = zip(row, widths, strict=True)
+        wrapped = [textwrap.wrap(cell, width, break_on_hyphens=False) or [""] for cell, width in pairs]
         for line in range(max(map(len, wrapped))):
             parts = [
                 (cell[line] if line < len(cell) else "").ljust(width)

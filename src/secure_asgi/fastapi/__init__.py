@@ -1,7 +1,7 @@
 """For applications built with FastAPI: who is asking as a parameter, and the layers in the OpenAPI document."""
 
 try:
-    import fastapi as _  # noqa: F401
+    import fastapi as _  # noqa: F401 -- only to see whether it is there
 except ImportError as error:
     raise ImportError("secure_asgi.fastapi needs FastAPI: pip install 'secure-asgi[fastapi]'") from error
 

@@ -14,9 +14,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
 
 from .._asgi import ASGIApp
+from .._entries import layer_of
 from .._templates import Template
 from ..errors import ConfigurationError
-from ..flow import Flow, Layer, bind
+from ..flow import Flow, Layer
 from .dependencies import Dependency
 from .responses import Responses, free_name, replace_validation_body
 from .schemes import OAuth2, Requirement, Schemes
@@ -55,6 +56,7 @@ def document_security(
     oauth2 = _oauth2(authorization_url, token_url, flows, openid_connect)
     known: Any = fastapi.openapi
     make = known.make if isinstance(known, _Document) else known
+    # FastAPI's own documentation has it replaced so; to mypy it is a method.
     fastapi.openapi = _Document(fastapi, make, around if given is None else given, oauth2)  # type: ignore[method-assign]
 
 
@@ -190,12 +192,10 @@ def _dependencies_of(dependant: Any) -> Iterator[Dependency]:
 
 def _layers_of(app: FastAPI) -> Iterator[Layer]:
     """The layers in ``FastAPI(middleware=...)``; one given as its class and options is made once more, to be read."""
-    entries: list[Any] = list(app.user_middleware)
-    for entry in entries:
-        if entry.cls is bind:
-            yield entry.args[0]
-        elif isinstance(entry.cls, type) and issubclass(entry.cls, Layer):
-            yield entry.cls(None, *entry.args, **entry.kwargs)
+    for entry in app.user_middleware:
+        layer = layer_of(entry)
+        if layer is not None:
+            yield layer
 
 
 def _rules(layers: tuple[Layer, ...]) -> _Rules:
