@@ -80,6 +80,9 @@ class Reason(StrEnum):
     PLAINTEXT_REDIRECTED = "plaintext_redirected"
     # rate_limit
     RATE_LIMITED = "rate_limited"
+    BANNED = "banned"
+    COST_EXCEEDED = "cost_exceeded"
+    RATE_LIMIT_UNAVAILABLE = "rate_limit_unavailable"
     # mutual_tls
     TLS_UNKNOWN = "tls_unknown"
     CERTIFICATE_MISSING = "certificate_missing"

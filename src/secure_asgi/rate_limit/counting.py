@@ -34,7 +34,7 @@ spent; 0 where those are more than can ever fit. For a request that was refused 
 
 Verdict = tuple[bool, Sequence[Any], Any]
 """Whether the units were charged, how the key now stands with each bucket (``Counter.read`` can read it), and what
-``Counter.settle`` needs to find the charge again."""
+``Counter.settle`` needs besides to find the charge again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,8 @@ class Counter(Protocol):
         """How a key stands with bucket ``index``, by a standing from a verdict about that cost."""
         ...
 
-    def settle(self, key: Hashable, receipt: Any, reserved: int, real: int) -> Awaitable[None] | None:
-        """What was charged as ``reserved`` units was ``real`` ones: give back the rest, or charge it without asking.
+    def settle(self, key: Hashable, verdict: Verdict, reserved: int, real: int) -> Awaitable[None] | None:
+        """What ``verdict`` charged as ``reserved`` units was ``real`` ones: give back the rest, or charge it without asking.
 
         Gives back nothing that no longer counts. More than fits leaves a debt of at most one window.
         """

@@ -6,12 +6,12 @@ letters of that syntax stand in this file only. There is no ``pk``: a client kno
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from .._asgi import RawHeaders
 from ..errors import ConfigurationError
+from .counting import Reading
 from .limits import NANOSECONDS, Limit
-from .sliding_window import Standing, units_free, wait_for
 
 FOREVER = 1 << 62
 """No Retry-After bounds what may be said."""
@@ -24,23 +24,25 @@ class Policy:
     name: str
     limit: Limit
     cost: int
+    unit: str = "requests"
 
     @property
     def quota(self) -> int:
         return self.limit.amount // self.cost
 
-    def reading(self, standing: Standing) -> tuple[int, int]:
+    def told(self, reading: Reading) -> tuple[int, int]:
         """Requests that fit now, and the seconds (rounded up) until one more does; 0 when there is no more to come."""
-        requests = units_free(self.limit, standing) // self.cost
-        more = (requests + 1) * self.cost
-        if more > self.limit.amount:
-            return requests, 0
-        return requests, seconds(wait_for(self.limit, standing, more))
+        free, wait = reading
+        return free // self.cost, seconds(wait)
 
 
 def seconds(nanoseconds: int) -> int:
     """Rounded up: who waits that long has waited long enough (RL-10)."""
     return -(-nanoseconds // NANOSECONDS)
+
+
+class FieldWriter(Protocol):
+    def write(self, headers: RawHeaders, readings: Sequence[Reading], horizon: int) -> None: ...
 
 
 class IETFFields:
@@ -62,11 +64,11 @@ class IETFFields:
             self._items.append((policy, name + b";r=%d;t=%d", name + b";r=%d"))
         self._policy = (b"ratelimit-policy", ", ".join(lines).encode())
 
-    def write(self, headers: RawHeaders, standings: Sequence[Standing], horizon: int) -> None:
+    def write(self, headers: RawHeaders, readings: Sequence[Reading], horizon: int) -> None:
         """Append both; a ``t`` beyond ``horizon`` (seconds, a Retry-After) is left unsaid (RL-6)."""
         items: list[bytes] = []
-        for (policy, whole, short), standing in zip(self._items, standings, strict=True):
-            requests, wait = policy.reading(standing)
+        for (policy, whole, short), reading in zip(self._items, readings, strict=True):
+            requests, wait = policy.told(reading)
             items.append(whole % (requests, wait) if 0 < wait <= horizon else short % requests)
         headers.append(self._policy)
         headers.append((b"ratelimit", b", ".join(items)))
@@ -82,13 +84,13 @@ class LegacyFields:
     def __init__(self, policies: Sequence[Policy]) -> None:
         self._policies = tuple(policies)
 
-    def write(self, headers: RawHeaders, standings: Sequence[Standing], horizon: int) -> None:
+    def write(self, headers: RawHeaders, readings: Sequence[Reading], horizon: int) -> None:
         """Append the trio, in place of a looser one of another layer; ``horizon`` does not matter here."""
         told = (
-            (*policy.reading(standing), policy.quota)
-            for policy, standing in zip(self._policies, standings, strict=True)
+            (*policy.told(reading), policy.quota)
+            for policy, reading in zip(self._policies, readings, strict=True)
         )
-        requests, wait, quota = min(told, key=lambda reading: (reading[0], -reading[1]))
+        requests, wait, quota = min(told, key=lambda one: (one[0], -one[1]))
         for name, value in headers:
             if name == _REMAINING and value.isdigit() and int(value) <= requests:
                 return
@@ -102,3 +104,17 @@ def horizon_of(headers: RawHeaders) -> int:
         if name == b"retry-after":
             return int(value) if value.isdigit() else 0
     return FOREVER
+
+
+_WRITERS: dict[str, tuple[type[IETFFields] | type[LegacyFields], ...]] = {
+    "ietf": (IETFFields,),
+    "legacy": (LegacyFields,),
+    "both": (IETFFields, LegacyFields),
+    "off": (),
+}
+
+
+def writers(headers: str, dialect: str, policies: Sequence[Policy]) -> tuple[FieldWriter, ...]:
+    if headers not in _WRITERS:
+        raise ConfigurationError(f'headers= is "ietf", "legacy", "both" or "off", got {headers!r}')
+    return tuple(writer(policies) for writer in _WRITERS[headers])
