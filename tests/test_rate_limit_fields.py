@@ -8,22 +8,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secure_asgi.errors import ConfigurationError
+from secure_asgi.rate_limit.counting import Bucket
 from secure_asgi.rate_limit.fields import FOREVER, IETFFields, LegacyFields, Policy, horizon_of
 from secure_asgi.rate_limit.limits import NANOSECONDS, Limit
-from secure_asgi.rate_limit.sliding_window import SHIFT
+from secure_asgi.rate_limit.sliding_window import SHIFT, SlidingWindow
 
 
 def standing(previous=0, current=0, left=60.0):
     return previous << SHIFT | current, round(left * NANOSECONDS)
 
 
+def read(state, cost=1, amount=600, seconds=60):
+    return SlidingWindow.read(Bucket("any", Limit(amount, seconds), amount), state, cost)
+
+
 def policy(name="client-60s", amount=600, seconds=60, cost=1):
     return Policy(name, Limit(amount, seconds), cost)
 
 
-def written(fields, *standings, headers=(), horizon=FOREVER):
+def written(fields, *readings, headers=(), horizon=FOREVER):
     headers = list(headers)
-    fields.write(headers, standings, horizon)
+    fields.write(headers, readings, horizon)
     return [(name.decode(), value.decode()) for name, value in headers]
 
 
@@ -41,12 +46,12 @@ def written(fields, *standings, headers=(), horizon=FOREVER):
     ],
 )
 def test_reading(cost, state, expected):
-    assert policy(cost=cost).reading(state) == expected
+    assert policy(cost=cost).told(read(state, cost)) == expected
 
 
 def test_ietf_fields():
     fields = IETFFields([policy(), policy("burst", 10, 1)])
-    assert written(fields, standing(0, 1), standing(0, 10, 0.5)) == [
+    assert written(fields, read(standing(0, 1)), read(standing(0, 10, 0.5), 1, 10, 1)) == [
         ("ratelimit-policy", '"client-60s";q=600;w=60, "burst";q=10;w=1'),
         ("ratelimit", '"client-60s";r=599;t=120, "burst";r=0;t=1'),
     ]
@@ -66,9 +71,10 @@ def test_http_sf_reads_what_was_meant(names, amount, seconds, shares):
     """Bytes formatted into a template are what a strict serialiser would write (RL-1, RL-2, RL-4)."""
     previous, current, left = shares
     state = standing(int(amount * previous), int(amount * current * (1 - previous)), seconds * left)
+    reading = read(state, 1, amount, seconds)
     policies = [policy(name, amount, seconds) for name in names]
-    (_, policy_line), (_, limit_line) = written(IETFFields(policies), *[state] * len(names))
-    requests, wait = policies[0].reading(state)
+    (_, policy_line), (_, limit_line) = written(IETFFields(policies), *[reading] * len(names))
+    requests, wait = policies[0].told(reading)
     assert http_sf.parse(policy_line.encode(), tltype="list") == [(name, {"q": amount, "w": seconds}) for name in names]
     told = {"r": requests, "t": wait} if wait else {"r": requests}
     assert http_sf.parse(limit_line.encode(), tltype="list") == [(name, told) for name in names]
@@ -78,7 +84,7 @@ def test_http_sf_reads_what_was_meant(names, amount, seconds, shares):
 def test_a_t_later_than_retry_after_is_left_unsaid():
     """RL-6: Retry-After is not earlier than any t on the same response."""
     fields = IETFFields([policy(), policy("burst", 10, 1)])
-    assert written(fields, standing(0, 1), standing(0, 10, 0.5), horizon=2)[1] == (
+    assert written(fields, read(standing(0, 1)), read(standing(0, 10, 0.5), 1, 10, 1), horizon=2)[1] == (
         "ratelimit",
         '"client-60s";r=599, "burst";r=0;t=1',
     )
@@ -99,7 +105,7 @@ def test_horizon(headers, expected):
 def test_what_the_application_wrote_stays():
     """RL-3: the fields are lists, and continue on further lines."""
     own = [(b"ratelimit-policy", b'"mine";q=1'), (b"ratelimit", b'"mine";r=1')]
-    lines = written(IETFFields([policy()]), standing(0, 1), headers=own)
+    lines = written(IETFFields([policy()]), read(standing(0, 1)), headers=own)
     assert lines[:2] == [("ratelimit-policy", '"mine";q=1'), ("ratelimit", '"mine";r=1')]
     assert len(lines) == 4
 
@@ -125,25 +131,38 @@ OURS = [("x-ratelimit-limit", "600"), ("x-ratelimit-remaining", "300"), ("x-rate
 def test_legacy_fields(there, expected):
     """RL-9: one trio, never two."""
     headers = [(name.encode(), value.encode()) for name, value in there]
-    got = written(LegacyFields([policy()]), standing(0, 300, 30.2), headers=headers)
+    got = written(LegacyFields([policy()]), read(standing(0, 300, 30.2)), headers=headers)
     assert got == (there if expected is None else expected)
 
 
 @pytest.mark.parametrize(
-    ("states", "expected"),
+    ("readings", "expected"),
     [
         pytest.param(
-            (standing(0, 599, 30), standing(0, 9, 0.5)), ("600", "1", "31"), id="equally tight: the longer wait"
+            (read(standing(0, 599, 30)), read(standing(0, 9, 0.5), 1, 10, 1)),
+            ("600", "1", "31"),
+            id="equally tight: the longer wait",
         ),
-        pytest.param((standing(0, 590, 30), standing(0, 9, 0.5)), ("10", "1", "1"), id="fewest remaining"),
+        pytest.param(
+            (read(standing(0, 590, 30)), read(standing(0, 9, 0.5), 1, 10, 1)), ("10", "1", "1"), id="fewest remaining"
+        ),
     ],
 )
-def test_legacy_tells_of_the_tightest(states, expected):
+def test_legacy_tells_of_the_tightest(readings, expected):
     fields = LegacyFields([policy(), policy("burst", 10, 1)])
-    assert tuple(value for _, value in written(fields, *states)) == expected
+    assert tuple(value for _, value in written(fields, *readings)) == expected
 
 
 def test_a_missing_package_is_answered_with_the_pip_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "http_sf", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'http-sf>=1\.5'"):
         IETFFields([policy()])
+
+
+def test_another_unit_is_named():
+    """RL-1: ``qu``, and units instead of requests."""
+    fields = IETFFields([Policy("tokens-60s", Limit(600, 60), 1, 'a "token"')])
+    assert written(fields, (400, 0)) == [
+        ("ratelimit-policy", '"tokens-60s";q=600;w=60;qu="a \\"token\\""'),
+        ("ratelimit", '"tokens-60s";r=400'),
+    ]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from .._paths import PathSet
-from .._rule_table import WEBSOCKET, names
 from .._routes import RouteEntry
+from .._rule_table import WEBSOCKET, names
 from .._templates import Template
 from .rules import Rule
 

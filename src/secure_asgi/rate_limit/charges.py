@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Charge:
-    """Units that ``layer`` has reserved for a key. ``real``: what they turned out to be, None as long as nobody says."""
+    """Units that ``layer`` has reserved for a key. ``real``: what they turned out to be, None until somebody says."""
 
     __slots__ = ("key", "layer", "plan", "real", "reserved", "verdict")
 
@@ -40,7 +40,7 @@ def charge(connection: Mapping[str, Any], cost: int, *, unit: str) -> None:
     """This request has cost ``cost`` units (0 or more): settled when it is over, with each layer of that ``unit``.
 
     The last call decides. More than was reserved is charged without asking, so that the next request finds less room.
-    Raises ``ConfigurationError`` where no such layer has let the request in, and ``ValueError`` for a cost that is none.
+    Raises ``ConfigurationError`` where no such layer has let the request in, ``ValueError`` for a cost that is none.
     """
     if type(cost) is not int or cost < 0:
         raise ValueError(f"a cost is a whole number from 0 on, got {cost!r}")
@@ -52,21 +52,19 @@ def charge(connection: Mapping[str, Any], cost: int, *, unit: str) -> None:
         one.real = cost
 
 
-async def attempt(connection: Mapping[str, Any], name: str) -> None:
+def attempt(connection: Mapping[str, Any], name: str) -> None:
     """Somebody tries to sign in as ``name``: counted with each layer that counts failures, as a client is.
 
-    Await it before the password is looked at. Raises Starlette's ``HTTPException`` (429) while the name has used up its
-    failures, from whatever addresses they came; a success gives the attempt back. Raises ``ConfigurationError`` where no
-    layer with ``counts="failures"`` has let the request in.
+    Call it before the password is looked at. Raises Starlette's ``HTTPException`` (429) while the name has used up its
+    failures, from whatever addresses they came; a success gives the attempt back. Raises ``ConfigurationError`` where
+    no layer with ``counts="failures"`` has let the request in.
     """
     exchange = exchange_of(connection)
-    layers = dict.fromkeys(
-        one.layer for one in exchange.memo.get(Charges, ()) if one.layer.counts == "failures"
-    )
+    layers = dict.fromkeys(one.layer for one in exchange.memo.get(Charges, ()) if one.layer.counts == "failures")
     if not layers:
         raise ConfigurationError('no rate limit with counts="failures" has counted this request')
     for layer in layers:
-        denial = await layer.count_name(exchange, name)
+        denial = layer.count_name(exchange, name)
         if denial is not None:
             from starlette.exceptions import HTTPException
 

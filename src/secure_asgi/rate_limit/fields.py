@@ -19,7 +19,7 @@ FOREVER = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A limit under its public name, told in whole requests of ``cost`` units each."""
+    """A limit under its public name, told in whole requests of ``cost`` units each, or in units of that name."""
 
     name: str
     limit: Limit
@@ -42,6 +42,8 @@ def seconds(nanoseconds: int) -> int:
 
 
 class FieldWriter(Protocol):
+    """Writes some fields of a response, one reading for each of its policies."""
+
     def write(self, headers: RawHeaders, readings: Sequence[Reading], horizon: int) -> None: ...
 
 
@@ -58,7 +60,10 @@ class IETFFields:
         lines: list[str] = []
         self._items: list[tuple[Policy, bytes, bytes]] = []
         for policy in policies:
-            quota: Any = (policy.name, {"q": policy.quota, "w": policy.limit.seconds})
+            parameters: dict[str, Any] = {"q": policy.quota, "w": policy.limit.seconds}
+            if policy.unit != "requests":
+                parameters["qu"] = policy.unit
+            quota: Any = (policy.name, parameters)
             lines.append(http_sf.ser([quota]))
             name = http_sf.ser(policy.name).encode().replace(b"%", b"%%")
             self._items.append((policy, name + b";r=%d;t=%d", name + b";r=%d"))
@@ -86,10 +91,7 @@ class LegacyFields:
 
     def write(self, headers: RawHeaders, readings: Sequence[Reading], horizon: int) -> None:
         """Append the trio, in place of a looser one of another layer; ``horizon`` does not matter here."""
-        told = (
-            (*policy.told(reading), policy.quota)
-            for policy, reading in zip(self._policies, readings, strict=True)
-        )
+        told = ((*policy.told(reading), policy.quota) for policy, reading in zip(self._policies, readings, strict=True))
         requests, wait, quota = min(told, key=lambda one: (one[0], -one[1]))
         for name, value in headers:
             if name == _REMAINING and value.isdigit() and int(value) <= requests:
@@ -114,7 +116,7 @@ _WRITERS: dict[str, tuple[type[IETFFields] | type[LegacyFields], ...]] = {
 }
 
 
-def writers(headers: str, dialect: str, policies: Sequence[Policy]) -> tuple[FieldWriter, ...]:
+def writers(headers: str, policies: Sequence[Policy]) -> tuple[FieldWriter, ...]:
     if headers not in _WRITERS:
         raise ConfigurationError(f'headers= is "ietf", "legacy", "both" or "off", got {headers!r}')
     return tuple(writer(policies) for writer in _WRITERS[headers])

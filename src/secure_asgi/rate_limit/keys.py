@@ -53,7 +53,9 @@ class Identify:
         readers = [self._reader(part) for part in self.parts]
         if not readers:
             raise ConfigurationError('key= needs at least one part, such as "client"')
-        self.name = "-".join(part.partition(":")[2] or part if isinstance(part, str) else "custom" for part in self.parts)
+        self.name = "-".join(
+            part.partition(":")[2] or part if isinstance(part, str) else "custom" for part in self.parts
+        )
         self.of = readers[0] if len(readers) == 1 else partial(_joined, tuple(readers))
 
     @property
@@ -145,9 +147,7 @@ def _custom(function: Callable[[Exchange, Scope], object], exchange: Exchange, s
     return _short(name)
 
 
-def _joined(
-    readers: tuple[Callable[[Exchange, Scope], Hashable], ...], exchange: Exchange, scope: Scope
-) -> Hashable:
+def _joined(readers: tuple[Callable[[Exchange, Scope], Hashable], ...], exchange: Exchange, scope: Scope) -> Hashable:
     """A digest over the parts, each with its length and its type before it."""
     digest = blake2b(digest_size=20)
     for reader in readers:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
-from .bans import Ban
+from .bans import Ban, BanBook
 from .counting import Banned, Bucket, Reading, Strategy, Verdict
 from .fixed_window import FixedWindow
 from .gcra import GCRA
@@ -30,7 +30,7 @@ _SHARD_SIZE = 5461
 
 class MemoryStore:
     """``max_keys`` bounds the counters kept of each bucket, both generations together: 130 bytes for an address, at
-    most; a moving window counts every charge as one. ``clock`` gives nanoseconds and never goes back."""
+    most; a moving window takes 44 more for each charge that counts. ``clock`` gives nanoseconds and never goes back."""
 
     def __init__(
         self, *, strategy: Strategy, max_keys: int, clock: Clock = time.monotonic_ns, ban: Ban | None = None
@@ -40,7 +40,7 @@ class MemoryStore:
         self._size = -(-self._generation // _SHARD_SIZE)
         self._clock = clock
         self._begin = clock()
-        self._book: Any = None
+        self._book = None if ban is None else BanBook(ban)
         # Loops in several threads may share one layer, and a decision is one step: hence a lock for each shard.
         self._locks = tuple(threading.Lock() for _ in range(self._size))
         self._tables: dict[Bucket, tuple[Table, ...]] = {}
@@ -50,17 +50,13 @@ class MemoryStore:
         shards = zip(*(self._of(bucket) for bucket in buckets), strict=True)
         return MemoryCounter(buckets, tuple(zip(self._locks, shards, strict=True)), self._clock, self._book)
 
-    async def open(self) -> None:
-        """Nothing to open."""
-
-    async def close(self) -> None:
-        """Nor to close."""
-
     def _of(self, bucket: Bucket) -> tuple[Table, ...]:
         if bucket not in self._tables:
             self._tables[bucket] = tuple(
                 self._table(
-                    bucket, self._generation // self._size, self._begin + bucket.limit.window * (index + 1) // self._size
+                    bucket,
+                    self._generation // self._size,
+                    self._begin + bucket.limit.window * (index + 1) // self._size,
                 )
                 for index in range(self._size)
             )
@@ -80,7 +76,7 @@ class MemoryCounter:
         buckets: Sequence[Bucket],
         shards: tuple[tuple[threading.Lock, tuple[Table, ...]], ...],
         clock: Clock,
-        book: "BanBook | None",
+        book: BanBook | None,
     ) -> None:
         self._buckets = tuple(buckets)
         self._shards = shards

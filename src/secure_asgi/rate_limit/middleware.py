@@ -1,34 +1,32 @@
 """Rate limits: 429 (RFC 6585 section 4) for whoever asks too often, and fields that say so in time."""
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import date
 from typing import Any, Literal
 
 from .._asgi import ASGIApp, Message, RawHeaders, Scope
-from .._networks import address
-from .._options import positive_seconds
 from .._paths import route_path
 from .._routes import root_path_of
 from .._rule_table import WEBSOCKET, RuleTable
-from ..denial import Denial, Reason
+from ..denial import Denial
 from ..errors import ConfigurationError
-from ..exchange import Decision, Exchange
-from ..flow import Answer, Layer
-from ..secrets import Secret
+from ..exchange import Exchange
+from ..flow import Layer
 from .bans import Ban
 from .charges import Charge, Charges
-from .counting import Banned, Bucket, Degraded, Outcome, Strategy, Verdict
+from .counting import Banned, Bucket, Strategy, Verdict
 from .fields import FOREVER, Policy, horizon_of, writers
 from .generations import Clock
 from .keys import Identify, Part, is_preflight, name_key, place_of, preflight_key
 from .limits import Limit, read_limits
-from .memory import STRATEGIES
+from .memory import STRATEGIES, MemoryStore
 from .plans import Plan, name_limits, read_bursts, read_cost
 from .presets import with_preset
-from .refusals import UNAVAILABLE, banned, exceeded, too_costly
+from .refusals import banned, exceeded, too_costly
 from .rules import Cost, LimitRule, Tier
-from .stores import MEMORY, OnOutage, Storage
+
+MEMORY = "memory://"
 
 FAILURES = frozenset((400, 401, 403))
 """Statuses that say that somebody has not signed in: RFC 6749 section 5.2 has 400 for it."""
@@ -49,13 +47,11 @@ class RateLimitMiddleware(Layer):
     name; ``settle`` a function of the exchange that says at the end what it really cost (``charge()`` says it from a
     handler). ``counts="failures"`` gives back what was charged unless the answer's status is one of ``failures``.
 
-    How: ``strategy``; ``burst`` units at once, for GCRA; ``storage`` ``"memory://"``, a Redis or Valkey URL or client, or
-    a URI of the limits library; ``storage_timeout`` seconds for one decision; ``on_outage`` what holds without it:
-    ``"local"`` (counted in this process, at limit ÷ ``replicas``), ``"open"``, ``"closed"``; ``namespace`` before its
-    keys; ``identifier_secret`` keys the hash of identifiers outside this process. ``max_keys`` bounds the counters kept
-    in memory of each limit. ``ban`` refuses who was refused too often.
+    How: ``strategy``; ``burst`` units at once, for GCRA; ``storage`` has one value so far. ``max_keys`` bounds the
+    counters kept of each limit: 130 bytes for an address, 190 for a name, at most; a moving window takes 44 more for
+    each charge that counts. ``ban`` refuses for a while who was refused too often.
 
-    What is told: ``headers`` which fields, ``dialect`` of which draft, ``policy`` the limits' public names. ``clock`` is
+    What is told: ``headers`` which fields, ``policy`` the limits' public names. ``clock`` is
     for tests: nanoseconds, never going back.
 
     A WebSocket is counted at its handshake; a CORS preflight in a bucket of its own (RL-16). Not checked: how large or
@@ -75,7 +71,6 @@ class RateLimitMiddleware(Layer):
         messages: str | Iterable[str] | None = None,
         preset: Literal["public", "standard", "login"] | None = None,
         headers: Literal["ietf", "legacy", "both", "off"] = "ietf",
-        dialect: Literal["draft-10", "draft-07", "draft-06"] = "draft-10",
         policy: str | Iterable[str] | None = None,
         cost: Cost = 1,
         unit: str = "requests",
@@ -84,12 +79,7 @@ class RateLimitMiddleware(Layer):
         failures: int | Iterable[int] = FAILURES,
         strategy: Strategy = "sliding-window",
         burst: int | Iterable[int] | None = None,
-        storage: Any = MEMORY,
-        storage_timeout: float = 0.05,
-        on_outage: OnOutage | None = None,
-        replicas: int = 1,
-        namespace: str = "secure_asgi",
-        identifier_secret: str | Secret | None = None,
+        storage: str = MEMORY,
         ban: Ban | None = None,
         ipv6_prefix: int = 56,
         max_keys: int = 250_000,
@@ -98,12 +88,13 @@ class RateLimitMiddleware(Layer):
         shadow_until: date | None = None,
         exempt: str | Iterable[str] = (),
     ) -> None:
-        chosen = with_preset(preset, {"limits": limits, "key": key, "counts": counts, "on_outage": on_outage})
+        chosen = with_preset(preset, {"limits": limits, "key": key, "counts": counts})
         _one_of("strategy", strategy, STRATEGIES)
+        if storage != MEMORY:
+            # What was given is not repeated: a storage URI may hold a password.
+            raise ConfigurationError(f'storage= has one value in this version: "{MEMORY}"')
         _one_of("counts", chosen["counts"], ("all", "failures"))
-        _one_of("on_outage", chosen["on_outage"], ("local", "open", "closed"))
         _whole("max_keys", max_keys, 2, "counters")
-        _whole("replicas", replicas, 1, "processes that share the limits")
         if ban is not None and not isinstance(ban, Ban):
             raise ConfigurationError(f"ban= takes a Ban(...), got {ban!r}")
         if settle is not None and not callable(settle):
@@ -115,23 +106,10 @@ class RateLimitMiddleware(Layer):
         self._failures = frozenset((failures,) if isinstance(failures, int) else failures)
         self._settle = settle
         self._settles = settle is not None or self.counts == "failures" or self.unit != "requests"
-        self._fails_closed = chosen["on_outage"] == "closed"
         self._ban = ban
         self.strategy = strategy
-        self.storage = Storage(
-            storage,
-            strategy=strategy,
-            timeout=positive_seconds("storage_timeout", storage_timeout),
-            namespace=_read_namespace(namespace),
-            secret=_read_secret(identifier_secret),
-            on_outage=chosen["on_outage"],
-            replicas=replicas,
-            max_keys=max_keys,
-            clock=clock,
-            ban=ban,
-            settles=self._settles,
-        )
-        self._field_options = (headers, dialect)
+        self._store = MemoryStore(strategy=strategy, max_keys=max_keys, clock=clock, ban=ban)
+        self._headers = headers
         self.rules = _several(rules, LimitRule, "rules")
         self.tiers = _several(tiers, Tier, "tiers")
         if self.tiers and self._identify.place == "client":
@@ -176,7 +154,7 @@ class RateLimitMiddleware(Layer):
             plan = self._by_rule[found[0][0]] if found and found[0] is not None else plan
         return () if plan is None else tuple(str(bucket.limit) for bucket in plan.buckets)
 
-    def on_request(self, exchange: Exchange, scope: Scope) -> Answer | Awaitable[Answer]:
+    def on_request(self, exchange: Exchange, scope: Scope) -> Denial | None:
         plan = self._plan
         if self._table is not None or self.tiers:
             plan = self._plan_for(exchange, scope)
@@ -198,9 +176,15 @@ class RateLimitMiddleware(Layer):
             outcome = plan.counter.hit(key, cost)
         else:
             outcome = plan.counter.hit(key, cost, not (exchange.client_is_proxy or self._ban.spares(exchange.client)))
-        if isinstance(outcome, (tuple, Banned, Degraded)):
-            return self._conclude(exchange, plan, key, cost, outcome, is_told)
-        return self._await(exchange, plan, key, cost, outcome, is_told)
+        if isinstance(outcome, Banned):
+            return banned(outcome)
+        if is_told and plan.writers:
+            exchange.memo[self] = (plan, outcome, cost)
+        if not outcome[0]:
+            return exceeded(plan.policies, plan.readings(outcome, cost), cost)
+        if self._settles:
+            self._remember(exchange, plan, key, outcome, cost)
+        return None
 
     def on_response(self, exchange: Exchange, headers: RawHeaders) -> None:
         told = exchange.memo.get(self)
@@ -213,56 +197,32 @@ class RateLimitMiddleware(Layer):
         for writer in plan.writers:
             writer.write(headers, readings, horizon)
 
-    def on_message(self, exchange: Exchange, message: Message) -> Denial | Awaitable[Denial | None] | None:
+    def on_message(self, exchange: Exchange, message: Message) -> Denial | None:
         plan = self._messages
-        if plan is None:
-            return None
-        key = exchange.memo[plan.name]
-        outcome = plan.counter.hit(key, 1)
-        if isinstance(outcome, (tuple, Banned, Degraded)):
-            return self._refusal(exchange, plan, 1, outcome)
-        return self._await_message(exchange, plan, outcome)
+        return None if plan is None else self._count(plan, exchange.memo[plan.name], 1)[0]
 
-    def on_end(self, exchange: Exchange) -> Awaitable[None] | None:
-        charges = exchange.memo.get(Charges)
-        if not charges:
-            return None
-        waiting = []
-        for one in charges:
+    def on_end(self, exchange: Exchange) -> None:
+        for one in exchange.memo.get(Charges, ()):
             if one.layer is self:
-                done = one.plan.counter.settle(one.key, one.verdict, one.reserved, self._real_cost(exchange, one))
-                if done is not None:
-                    waiting.append(done)
-        return _all(waiting) if waiting else None
+                one.plan.counter.settle(one.key, one.verdict, one.reserved, self._real_cost(exchange, one))
 
     def on_application(self, app: ASGIApp) -> None:
         self._root_path = root_path_of(app)
         if self._identify.needs_routes:
             self._identify.learn_routes(app)
 
-    async def on_startup(self, scope: Scope) -> None:
-        await self.storage.store.open()
-
-    async def on_shutdown(self) -> None:
-        await self.storage.store.close()
-
-    async def count_name(self, exchange: Exchange, name: str) -> Denial | None:
-        """What ``attempt`` asks of a layer."""
-        plan = self._plan_of_charge(exchange)
-        cost = plan.cost if type(plan.cost) is int else 1
+    def count_name(self, exchange: Exchange, name: str) -> Denial | None:
+        """What ``attempt`` asks of a layer that has let the request in."""
+        plan = next(one.plan for one in exchange.memo[Charges] if one.layer is self)
         key = name_key(name)
-        outcome = plan.counter.hit(key, cost)
-        if not isinstance(outcome, (tuple, Banned, Degraded)):
-            outcome = await outcome
-        denial = self._refusal(exchange, plan, cost, outcome)
+        denial, verdict = self._count(plan, key, 1)
+        if verdict is not None:
+            self._remember(exchange, plan, key, verdict, 1)
         if denial is None:
-            self._remember(exchange, plan, key, outcome, cost)
-        else:
-            is_shadowed = exchange.shadowed(self)
-            exchange.record(self.place, "shadow" if is_shadowed else "deny", denial.reason, f"by name; {denial.note}")
-            if is_shadowed:
-                return None
-        return denial
+            return None
+        is_shadowed = exchange.shadowed(self)
+        exchange.record(self.place, "shadow" if is_shadowed else "deny", denial.reason, f"by name; {denial.note}")
+        return None if is_shadowed else denial
 
     def _plan_for(self, exchange: Exchange, scope: Scope) -> Plan | None:
         if self._table is not None:
@@ -277,46 +237,17 @@ class RateLimitMiddleware(Layer):
                     return self._by_tier[tier]
         return self._plan
 
-    async def _await(
-        self, exchange: Exchange, plan: Plan, key: Any, cost: int, outcome: Awaitable[Outcome], is_told: bool
-    ) -> Answer:
-        return self._conclude(exchange, plan, key, cost, await outcome, is_told)
-
-    async def _await_message(self, exchange: Exchange, plan: Plan, outcome: Awaitable[Outcome]) -> Denial | None:
-        return self._refusal(exchange, plan, 1, await outcome)
-
-    def _conclude(
-        self, exchange: Exchange, plan: Plan, key: Any, cost: int, outcome: Outcome, is_told: bool
-    ) -> Answer:
-        verdict = outcome if type(outcome) is tuple else outcome.verdict if isinstance(outcome, Degraded) else None
-        if verdict is not None:
-            if is_told and plan.writers:
-                exchange.memo[self] = (plan, verdict, cost)
-            if self._settles and verdict[0]:
-                self._remember(exchange, plan, key, outcome, cost)
-        denial = self._refusal(exchange, plan, cost, outcome)
-        if denial is None and isinstance(outcome, Degraded):
-            return Decision(self.place, "pass", note=outcome.note)
-        return denial
-
-    def _refusal(self, exchange: Exchange, plan: Plan, cost: int, outcome: Outcome) -> Denial | None:
-        note = ""
+    def _count(self, plan: Plan, key: Hashable, cost: int) -> tuple[Denial | None, Verdict | None]:
+        """What comes beside requests: the refusal, or the verdict that charged."""
+        outcome = plan.counter.hit(key, cost)
         if isinstance(outcome, Banned):
-            return banned(outcome)
-        if isinstance(outcome, Degraded):
-            if outcome.verdict is None:
-                return None if outcome.mode == "open" else UNAVAILABLE
-            outcome, note = outcome.verdict, outcome.note
-        return None if outcome[0] else exceeded(plan.policies, plan.readings(outcome, cost), cost, note)
+            return banned(outcome), None
+        if not outcome[0]:
+            return exceeded(plan.policies, plan.readings(outcome, cost), cost), None
+        return None, outcome
 
-    def _remember(self, exchange: Exchange, plan: Plan, key: Any, outcome: Outcome, cost: int) -> None:
-        verdict = outcome.verdict if isinstance(outcome, Degraded) else outcome
-        if isinstance(verdict, tuple):
-            exchange.memo.setdefault(Charges, Charges()).append(Charge(self, plan, key, verdict, cost))
-
-    def _plan_of_charge(self, exchange: Exchange) -> Plan:
-        plan: Plan = next(one.plan for one in exchange.memo[Charges] if one.layer is self)
-        return plan
+    def _remember(self, exchange: Exchange, plan: Plan, key: Hashable, verdict: Verdict, cost: int) -> None:
+        exchange.memo.setdefault(Charges, Charges()).append(Charge(self, plan, key, verdict, cost))
 
     def _real_cost(self, exchange: Exchange, one: Charge) -> int:
         if self.counts == "failures":
@@ -336,7 +267,9 @@ class RateLimitMiddleware(Layer):
         buckets = tuple(Bucket(*one) for one in zip(names, limits, bursts, strict=True))
         for bucket in buckets:
             if bucket.name in self._buckets:
-                raise ConfigurationError(f"two limits have the public name {bucket.name!r}: give policy= to one of them")
+                raise ConfigurationError(
+                    f"two limits have the public name {bucket.name!r}: give policy= to one of them"
+                )
             self._buckets[bucket.name] = bucket
         return buckets
 
@@ -345,15 +278,15 @@ class RateLimitMiddleware(Layer):
         cost = read_cost(cost, lowest)
         told = cost if type(cost) is int and self.unit == "requests" else 1
         policies = tuple(Policy(bucket.name, bucket.limit, told, self.unit) for bucket in buckets)
-        headers, dialect = self._field_options
-        return Plan(
-            name, buckets, policies, self.storage.counter(buckets), cost, lowest, writers(headers, dialect, policies)
-        )
+        counter = self._store.counter(buckets)
+        return Plan(name, buckets, policies, counter, cost, lowest, writers(self._headers, policies))
 
     def _plan_of_rule(self, rule: LimitRule, own: tuple[Bucket, ...], cost: Cost) -> Plan:
         names = name_limits(rule.limits, rule.policy, rule.name)
         buckets = self._name(rule.limits, names, [limit.amount for limit in rule.limits])
-        return self._make(rule.name, buckets + (own if rule.in_addition else ()), cost if rule.cost is None else rule.cost)
+        return self._make(
+            rule.name, buckets + (own if rule.in_addition else ()), cost if rule.cost is None else rule.cost
+        )
 
     def _plan_of_tier(self, tier: Tier, cost: Cost) -> Plan:
         names = name_limits(tier.limits, tier.policy, tier.name)
@@ -366,12 +299,7 @@ class RateLimitMiddleware(Layer):
         return self._make(name, buckets, 1)
 
 
-async def _all(waiting: Iterable[Awaitable[None]]) -> None:
-    for one in waiting:
-        await one
-
-
-def _one_of(option: str, given: object, available: Iterable[str]) -> None:
+def _one_of(option: str, given: str, available: Iterable[str]) -> None:
     if given not in available:
         raise ConfigurationError(f"{option}= is one of {', '.join(f'{one!r}' for one in available)}; got {given!r}")
 
@@ -390,20 +318,7 @@ def _several(given: Any, kind: type[Any], option: str) -> tuple[Any, ...]:
 
 def _read_unit(unit: object) -> str:
     if not isinstance(unit, str) or not (unit and unit.isascii() and unit.isprintable()):
-        raise ConfigurationError(f'unit= is a name of printable ASCII characters, such as "content-bytes", got {unit!r}')
+        raise ConfigurationError(
+            f'unit= is a name of printable ASCII characters, such as "content-bytes", got {unit!r}'
+        )
     return unit
-
-
-def _read_namespace(namespace: object) -> str:
-    if not isinstance(namespace, str) or not namespace.isprintable() or not namespace or set(namespace) & set("{} "):
-        raise ConfigurationError(f"namespace= is text before the storage's keys, without braces or blanks, got {namespace!r}")
-    return namespace
-
-
-def _read_secret(secret: str | Secret | None) -> bytes:
-    if secret is None:
-        return b""
-    text = secret.reveal() if isinstance(secret, Secret) else secret
-    if not isinstance(text, str) or not 16 <= len(text.encode()) <= 64:
-        raise ConfigurationError("identifier_secret= is a Secret of 16 to 64 octets, the same in every process")
-    return text.encode()

@@ -21,7 +21,8 @@ class Log:
 
 
 class MovingWindow(Table):
-    """An entry is a ``Log``. All charges count towards the capacity: a busy key takes as much room as many idle ones."""
+    """An entry is a ``Log``. When a key comes, each charge counts towards the capacity; a key that is there may always
+    charge up to the amount."""
 
     __slots__ = ("_charges", "_now")
 
@@ -72,11 +73,11 @@ class MovingWindow(Table):
         if more > self.amount:
             return free, 0
         missing = state.used + more - self.amount
-        for charge in state.charges:
+        oldest = iter(state.charges)
+        while missing > 0:
+            charge = next(oldest)
             missing -= charge & _MASK
-            if missing <= 0:
-                return free, (charge >> _COST) + self.length - self._now
-        return free, 0
+        return free, (charge >> _COST) + self.length - self._now
 
     @staticmethod
     def read(bucket: Bucket, standing: Reading, cost: int) -> Reading:
@@ -88,7 +89,7 @@ class MovingWindow(Table):
 
     def _bring(self, key: Hashable) -> Log:
         log = self.old.pop(key, None) or Log()
-        if len(self.young) + self._charges >= self._capacity:
+        if max(len(self.young), self._charges) >= self._capacity:
             self.old, self.young = self.young, {}
             self._charges = 0
         self.young[key] = log

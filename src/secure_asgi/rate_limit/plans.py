@@ -6,9 +6,10 @@ from typing import NamedTuple
 from .._asgi import Scope
 from ..errors import ConfigurationError
 from ..exchange import Exchange
-from .counting import Bucket, Counter, Reading, Verdict
+from .counting import Bucket, Reading, Verdict
 from .fields import FieldWriter, Policy
 from .limits import Limit
+from .memory import MemoryCounter
 from .rules import Cost
 
 
@@ -18,7 +19,7 @@ class Plan(NamedTuple):
     name: str
     buckets: tuple[Bucket, ...]
     policies: tuple[Policy, ...]
-    counter: Counter
+    counter: MemoryCounter
     cost: Cost
     lowest: int
     writers: tuple[FieldWriter, ...]

@@ -79,11 +79,14 @@ class Tier:
             for claim, wanted in (claims or {}).items()
         }
         if not self._scopes and not self._claims:
-            raise ConfigurationError(f"Tier({name!r}) fits everybody: give it scopes= or claims=, or use the layer's limits=")
+            raise ConfigurationError(
+                f"Tier({name!r}) fits everybody: give it scopes= or claims=, or use the layer's limits="
+            )
 
     def fits(self, principal: Principal) -> bool:
         return self._scopes <= principal.scopes and all(
-            _holds(principal.claims.get(claim), wanted) for claim, wanted in self._claims.items()
+            claim in principal.claims and _holds(principal.claims[claim], wanted)
+            for claim, wanted in self._claims.items()
         )
 
     def __repr__(self) -> str:

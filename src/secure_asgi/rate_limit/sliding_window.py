@@ -49,7 +49,7 @@ class SlidingWindow(Table):
         self._old_is_current = False
 
     def hit(self, key: Hashable, cost: int, now: int) -> tuple[bool, Standing]:
-        """What it is in ``Table``, in one piece: this strategy is the default, and calls are what it would cost most."""
+        """What it is in ``Table``, in one piece: this is the default strategy, and calls would cost the most of it."""
         left = self.end - now
         if left <= 0:
             self.roll(now)
