@@ -6,7 +6,7 @@ import pytest
 
 from secure_asgi.errors import ConfigurationError
 from secure_asgi.exchange import Exchange, Principal
-from secure_asgi.rate_limit.keys import Identify, is_preflight, preflight_key, principal_key
+from secure_asgi.rate_limit.keys import Identify, is_preflight, octets_of, preflight_key, principal_key
 
 from .asgi import http_scope
 
@@ -187,6 +187,12 @@ def test_parts_keep_their_borders():
 
     assert joined("ab", "c") != joined("a", "bc")
     assert joined("a", "2001:db8::1") != joined("a", "2001:db8::2")
+
+
+def test_a_key_is_text_or_octets():
+    assert octets_of("a") != octets_of(b"a")
+    with pytest.raises(TypeError, match="got int"):
+        octets_of(7)
 
 
 @pytest.mark.parametrize(

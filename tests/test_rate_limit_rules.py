@@ -1,5 +1,6 @@
 """Other limits for some paths, some principals and some messages; costs that are computed, or known at the end."""
 
+import http_sf
 import pytest
 from fastapi import FastAPI
 from fastapi.exceptions import FastAPIDeprecationWarning
@@ -14,6 +15,7 @@ from secure_asgi import (
     LimitRule,
     Principal,
     RateLimitMiddleware,
+    Secret,
     Tier,
     attempt,
     charge,
@@ -280,11 +282,19 @@ async def tokens(scope, receive, send):
 def test_the_real_cost_is_charged_at_the_end():
     """Ten reserved; what it was is known when the answer is there."""
     app = limited(tokens, limits="100/minute", cost=10, unit="tokens")
-    assert http(app, query="40").headers["ratelimit-policy"] == '"client-60s";q=100;w=60;qu="tokens"'
+    assert http(app, query="40").headers["ratelimit-policy"] == '"client-60s";q=100;qu="tokens";w=60'
     assert http(app, query="0").headers["ratelimit"].startswith('"client-60s";r=50')
     assert http(app).headers["ratelimit"].startswith('"client-60s";r=50')
     assert http(app, query="70").headers["ratelimit"].startswith('"client-60s";r=40')
     assert http(app).status == 429
+
+
+def test_each_layer_of_the_unit_settles_its_own():
+    inner = limited(tokens, limits="50/minute", cost=10, unit="tokens", key="principal")
+    app = limited(inner, limits="100/minute", cost=10, unit="tokens")
+    http(app, query="20")
+    lines = [value for name, value in http(app).lines if name == "ratelimit"]
+    assert [line.partition(";t")[0] for line in lines] == ['"principal-60s";r=20', '"client-60s";r=70']
 
 
 def test_a_function_may_say_what_it_was():
@@ -412,6 +422,39 @@ def test_attempt_where_no_failures_are_counted():
     assert http(limited(app, limits="9/minute", unit="tokens")).status == 200
 
 
+# Fields
+
+
+def test_whose_quota_it_is():
+    """RL-8: a keyed hash, the same for one key and another for another."""
+    secret = Secret("correct horse battery")
+    apps = [limited(limits="9/minute", partition_secret=one) for one in (secret, secret, "another horse battery")]
+
+    def pk(app, address):
+        answer = http(app, client=(address, 1))
+        ((_, policy),) = http_sf.parse(answer.headers["ratelimit-policy"].encode(), tltype="list")
+        ((_, limit),) = http_sf.parse(answer.headers["ratelimit"].encode(), tltype="list")
+        assert policy["pk"] == limit["pk"]
+        return policy["pk"]
+
+    assert pk(apps[0], "203.0.113.1") == pk(apps[1], "203.0.113.1")
+    told = {pk(app, address) for app in apps for address in ("203.0.113.1", "203.0.113.2", "2001:db8::1")}
+    assert len(told) == 6
+    assert {len(one) for one in told} == {9}
+
+
+def test_a_dialect():
+    app = limited(limits="9/minute", dialect="draft-07", headers="both")
+    assert http(app).headers["ratelimit"] == "limit=9, remaining=8, reset=120"
+    assert app.field_names == (
+        "RateLimit",
+        "RateLimit-Policy",
+        "X-RateLimit-Limit",
+        "X-RateLimit-Remaining",
+        "X-RateLimit-Reset",
+    )
+
+
 # Options
 
 
@@ -426,6 +469,8 @@ def test_attempt_where_no_failures_are_counted():
         ({"limits": "1/minute", "tiers": TIERS}, "tiers= need somebody to be known"),
         ({"limits": "1/minute", "settle": 3}, "settle= is a function"),
         ({"limits": "1/minute", "unit": ""}, "unit= is a name"),
+        ({"limits": "1/minute", "partition_secret": "short"}, "partition_secret= is a Secret of 16 to 64"),
+        ({"limits": "1/minute", "partition_secret": 16 * b"1"}, "partition_secret="),
         ({"messages": "many"}, "messages= takes strings"),
         ({"limits": "9/minute", "burst": 3}, 'burst= goes with strategy="gcra"'),
         ({"limits": "9/minute", "burst": 10, "strategy": "gcra"}, "burst= is a whole number from 1 to the amount"),

@@ -260,6 +260,16 @@ def test_moving_gives_back_the_charge_it_was(clock):
     assert sum(spend(counted, 20)) == 3
 
 
+def test_moving_gives_back_once(clock):
+    counted = counter((10, 10), strategy="moving-window", clock=clock)
+    counted.hit("a", 3)
+    clock.to(2)
+    second = counted.hit("a", 7)
+    counted.settle("a", second, 7, 0)
+    counted.settle("a", second, 7, 0)
+    assert sum(spend(counted, 20)) == 7
+
+
 @pytest.mark.parametrize(
     ("strategy", "free_again"), [("sliding-window", 30), ("fixed-window", 10), ("moving-window", 10), ("gcra", 10)]
 )

@@ -280,17 +280,3 @@ def horizon_of(headers: RawHeaders) -> int:
         if name == b"retry-after":
             return int(value) if value.isdigit() else 0
     return FOREVER
-
-
-_WRITERS: dict[str, tuple[type[IETFFields] | type[LegacyFields], ...]] = {
-    "ietf": (IETFFields,),
-    "legacy": (LegacyFields,),
-    "both": (IETFFields, LegacyFields),
-    "off": (),
-}
-
-
-def writers(headers: str, policies: Sequence[Policy]) -> tuple[FieldWriter, ...]:
-    if headers not in _WRITERS:
-        raise ConfigurationError(f'headers= is "ietf", "legacy", "both" or "off", got {headers!r}')
-    return tuple(writer(policies) for writer in _WRITERS[headers])

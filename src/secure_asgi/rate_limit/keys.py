@@ -147,13 +147,21 @@ def _custom(function: Callable[[Exchange, Scope], object], exchange: Exchange, s
     return _short(name)
 
 
+def octets_of(key: Hashable) -> tuple[bytes, bytes]:
+    """A key's kind, text or octets, and its octets: together they are unambiguous."""
+    if isinstance(key, str):
+        return b"text ", key.encode("utf-8", "surrogatepass")
+    if isinstance(key, bytes):
+        return b"octets ", key
+    raise TypeError(f"a key is text or octets, got {type(key).__name__}")
+
+
 def _joined(readers: tuple[Callable[[Exchange, Scope], Hashable], ...], exchange: Exchange, scope: Scope) -> Hashable:
-    """A digest over the parts, each with its length and its type before it."""
+    """A digest over the parts, each with its kind and its length before it."""
     digest = blake2b(digest_size=20)
     for reader in readers:
-        part = reader(exchange, scope)
-        raw = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else bytes(part)  # type: ignore[call-overload]  # keys are text or octets
-        digest.update(b"%c%d:" % (115 if isinstance(part, str) else 98, len(raw)) + raw)
+        kind, raw = octets_of(reader(exchange, scope))
+        digest.update(b"%b%d:%b" % (kind, len(raw), raw))
     return digest.digest()
 
 

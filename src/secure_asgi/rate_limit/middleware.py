@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import date
+from hashlib import blake2b
 from typing import Any, Literal
 
 from .._asgi import ASGIApp, Message, RawHeaders, Scope
@@ -13,12 +14,13 @@ from ..denial import Denial
 from ..errors import ConfigurationError
 from ..exchange import Exchange
 from ..flow import Layer
+from ..secrets import Secret
 from .bans import Ban
 from .charges import Charge, Charges
 from .counting import Banned, Bucket, Strategy, Verdict
-from .fields import FOREVER, Policy, horizon_of, writers
+from .fields import FOREVER, REQUESTS, Dialect, Headers, Legacy, Policy, horizon_of, writers
 from .generations import Clock
-from .keys import Identify, Part, is_preflight, name_key, place_of, preflight_key
+from .keys import Identify, Part, is_preflight, name_key, octets_of, place_of, preflight_key
 from .limits import Limit, read_limits
 from .memory import STRATEGIES, MemoryStore
 from .plans import Plan, name_limits, read_bursts, read_cost
@@ -51,7 +53,9 @@ class RateLimitMiddleware(Layer):
     counters kept of each limit: 130 bytes for an address, 190 for a name, at most; a moving window takes 44 more for
     each charge that counts. ``ban`` refuses for a while who was refused too often.
 
-    What is told: ``headers`` which fields, ``policy`` the limits' public names. ``clock`` is
+    What is told: ``headers`` which fields, ``dialect`` of which draft, ``legacy`` whether X-RateLimit-Reset is a
+    ``"delta"`` or the ``"epoch"``, ``policy`` the limits' public names; with ``partition_secret``, ``pk`` is sent, a
+    keyed hash of whose quota it is. ``clock`` is
     for tests: nanoseconds, never going back.
 
     A WebSocket is counted at its handshake; a CORS preflight in a bucket of its own (RL-16). Not checked: how large or
@@ -70,10 +74,13 @@ class RateLimitMiddleware(Layer):
         tiers: Tier | Iterable[Tier] = (),
         messages: str | Iterable[str] | None = None,
         preset: Literal["public", "standard", "login"] | None = None,
-        headers: Literal["ietf", "legacy", "both", "off"] = "ietf",
+        headers: Headers = "ietf",
+        dialect: Dialect = "draft-10",
+        legacy: Legacy = "delta",
+        partition_secret: str | Secret | None = None,
         policy: str | Iterable[str] | None = None,
         cost: Cost = 1,
-        unit: str = "requests",
+        unit: str = REQUESTS,
         settle: Callable[[Exchange], int] | None = None,
         counts: Literal["all", "failures"] | None = None,
         failures: int | Iterable[int] = FAILURES,
@@ -102,14 +109,15 @@ class RateLimitMiddleware(Layer):
         self._identify = Identify(chosen["key"], ipv6_prefix=ipv6_prefix)
         self.key = self._identify.name
         self.counts: str = chosen["counts"]
-        self.unit = _read_unit(unit)
+        self.unit = unit
         self._failures = frozenset((failures,) if isinstance(failures, int) else failures)
         self._settle = settle
-        self._settles = settle is not None or self.counts == "failures" or self.unit != "requests"
+        self._settles = settle is not None or self.counts == "failures" or self.unit != REQUESTS
         self._ban = ban
         self.strategy = strategy
         self._store = MemoryStore(strategy=strategy, max_keys=max_keys, clock=clock, ban=ban)
-        self._headers = headers
+        self._field_options = (headers, dialect, legacy)
+        self._partition_secret = _read_secret(partition_secret)
         self.rules = _several(rules, LimitRule, "rules")
         self.tiers = _several(tiers, Tier, "tiers")
         if self.tiers and self._identify.place == "client":
@@ -146,6 +154,11 @@ class RateLimitMiddleware(Layer):
         messages = () if self._messages is None else (self._messages,)
         return (*own, *self._by_rule.values(), *self._by_tier.values(), *messages)
 
+    @property
+    def field_names(self) -> tuple[str, ...]:
+        """The fields that it writes, for a document of the API."""
+        return tuple(dict.fromkeys(name for plan in self.plans for writer in plan.writers for name in writer.names))
+
     def limits_at(self, methods: Iterable[str] | None, path: str) -> tuple[str, ...]:
         """The limits of requests to ``path``, as ``limits=`` takes them: ``"600/minute"``; without tiers."""
         plan = self._plan
@@ -179,7 +192,7 @@ class RateLimitMiddleware(Layer):
         if isinstance(outcome, Banned):
             return banned(outcome)
         if is_told and plan.writers:
-            exchange.memo[self] = (plan, outcome, cost)
+            exchange.memo[self] = (plan, outcome, cost, key)
         if not outcome[0]:
             return exceeded(plan.policies, plan.readings(outcome, cost), cost)
         if self._settles:
@@ -191,11 +204,11 @@ class RateLimitMiddleware(Layer):
         status = exchange.status or 0
         if told is None or status == 101 or exchange.shadowed(self):
             return
-        plan, verdict, cost = told
+        plan, verdict, cost, key = told
         horizon = FOREVER if status < 300 else horizon_of(headers)
         readings = plan.readings(verdict, cost)
         for writer in plan.writers:
-            writer.write(headers, readings, horizon)
+            writer.write(headers, readings, horizon, self._partition(key))
 
     def on_message(self, exchange: Exchange, message: Message) -> Denial | None:
         plan = self._messages
@@ -223,6 +236,13 @@ class RateLimitMiddleware(Layer):
         is_shadowed = exchange.shadowed(self)
         exchange.record(self.place, "shadow" if is_shadowed else "deny", denial.reason, f"by name; {denial.note}")
         return None if is_shadowed else denial
+
+    def _partition(self, key: Hashable) -> bytes | None:
+        """Whose quota it is, to those who may compare two answers and must not learn who it was (RL-8)."""
+        if not self._partition_secret:
+            return None
+        kind, raw = octets_of(key)
+        return blake2b(kind + raw, key=self._partition_secret, digest_size=9).digest()
 
     def _plan_for(self, exchange: Exchange, scope: Scope) -> Plan | None:
         if self._table is not None:
@@ -276,10 +296,10 @@ class RateLimitMiddleware(Layer):
     def _make(self, name: str, buckets: tuple[Bucket, ...], cost: Cost) -> Plan:
         lowest = min(bucket.burst for bucket in buckets)
         cost = read_cost(cost, lowest)
-        told = cost if type(cost) is int and self.unit == "requests" else 1
-        policies = tuple(Policy(bucket.name, bucket.limit, told, self.unit) for bucket in buckets)
+        told = cost if type(cost) is int and self.unit == REQUESTS else 1
+        policies = tuple(Policy(bucket.name, bucket.limit, told, self.unit, bucket.burst) for bucket in buckets)
         counter = self._store.counter(buckets)
-        return Plan(name, buckets, policies, counter, cost, lowest, writers(self._headers, policies))
+        return Plan(name, buckets, policies, counter, cost, lowest, writers(*self._field_options, policies))
 
     def _plan_of_rule(self, rule: LimitRule, own: tuple[Bucket, ...], cost: Cost) -> Plan:
         names = name_limits(rule.limits, rule.policy, rule.name)
@@ -316,9 +336,10 @@ def _several(given: Any, kind: type[Any], option: str) -> tuple[Any, ...]:
     return found
 
 
-def _read_unit(unit: object) -> str:
-    if not isinstance(unit, str) or not (unit and unit.isascii() and unit.isprintable()):
-        raise ConfigurationError(
-            f'unit= is a name of printable ASCII characters, such as "content-bytes", got {unit!r}'
-        )
-    return unit
+def _read_secret(secret: str | Secret | None) -> bytes:
+    text = secret.reveal() if isinstance(secret, Secret) else secret
+    if text is None:
+        return b""
+    if not isinstance(text, str) or not 16 <= len(text.encode()) <= 64:
+        raise ConfigurationError("partition_secret= is a Secret of 16 to 64 octets, the same in every process")
+    return text.encode()

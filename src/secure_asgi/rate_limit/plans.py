@@ -25,11 +25,11 @@ class Plan(NamedTuple):
     writers: tuple[FieldWriter, ...]
 
     def cost_of(self, exchange: Exchange, scope: Scope) -> int:
-        """Raises ``TypeError`` where a function says no number from 1 on: an error, and never a pass."""
-        cost = self.cost
-        if type(cost) is int:
-            return cost
-        found = cost(exchange, scope)  # type: ignore[operator]  # what is no int is a function
+        """What a function for ``cost=`` says.
+
+        Raises ``TypeError`` where that is no whole number from 1 on: an error, and never a pass.
+        """
+        found = self.cost(exchange, scope)  # type: ignore[operator]  # asked where it is a function
         if type(found) is not int or found < 1:
             raise TypeError(f"cost= must return a whole number from 1 on, and returned {found!r}"[:200])
         return found
