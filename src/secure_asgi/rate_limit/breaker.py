@@ -19,8 +19,8 @@ LONGEST_PAUSE = 10 * NANOSECONDS
 
 
 class Breaker:
-    """Public, for whoever watches: ``is_open`` (the storage counts as down), ``switches`` (to degraded and back, each is
-    one, and each is logged), ``degraded_decisions`` (made without the storage). ``clock`` gives nanoseconds."""
+    """Public, for whoever watches: ``is_open`` (the storage counts as down), ``switches`` (to degraded and back, each
+    one counted and logged), ``degraded_decisions`` (made without the storage). ``clock`` gives nanoseconds."""
 
     __slots__ = (
         "_began",
@@ -70,7 +70,7 @@ class Breaker:
         self._is_probing = False
 
     def failed(self, turn: int, error: Exception) -> None:
-        """What was asked in ``turn`` has no answer. ``error`` is logged where it is the first: its text is no secret."""
+        """What was asked in ``turn`` has no answer. ``error`` is logged if it is the first, so its text is no secret."""
         with self._lock:
             if turn != self.turn:
                 return

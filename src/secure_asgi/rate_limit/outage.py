@@ -72,7 +72,7 @@ class Resilient:
         return reading
 
     def settle(self, key: Hashable, verdict: Verdict, reserved: int, real: int) -> Awaitable[None] | None:
-        """What this process has counted is settled here. While the storage is down, what it has counted stays as it is."""
+        """What this process has counted is settled here; what a storage has, while it is down, stays as reserved."""
         receipt = verdict[2]
         if isinstance(receipt, _LocalReceipt):
             lowest = self._lowest
