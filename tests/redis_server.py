@@ -103,7 +103,7 @@ class Replicated:
 
     def __init__(self, folder: Path, password: str = "") -> None:
         secret = ("--requirepass", password, "--masterauth", password) if password else ()
-        self.master = RedisServer(folder, *secret)
+        self.master = RedisServer(folder, "--repl-diskless-sync-delay", "0", *secret)
         self.replica = RedisServer(folder, "--replicaof", "127.0.0.1", str(self.master.port), *secret)
         self._password = password or None
         settings = [
@@ -155,14 +155,12 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.servers = []
-        for number in range(3):
+        self._buses = [free_port() for _ in range(3)]
+        for number, bus in enumerate(self._buses):
             own = folder / str(number)
             own.mkdir()
-            self.servers.append(
-                RedisServer(
-                    own, "--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--cluster-node-timeout", "1000"
-                )
-            )
+            options = ("--cluster-enabled", "yes", "--cluster-port", str(bus), "--cluster-node-timeout", "1000")
+            self.servers.append(RedisServer(own, *options))
         self.url = f"redis+cluster://{','.join(f'127.0.0.1:{server.port}' for server in self.servers)}"
 
     def start(self) -> None:
@@ -171,8 +169,7 @@ class Cluster:
             first, last = (_SLOTS * part // 3 for part in (number, number + 1))
             server.command("CLUSTER", "ADDSLOTSRANGE", first, last - 1)
             server.command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-        for server in self.servers[1:]:
-            bus = server.command("CONFIG", "GET", "cluster-port")[1]
+        for server, bus in zip(self.servers[1:], self._buses[1:], strict=True):
             self.servers[0].command("CLUSTER", "MEET", "127.0.0.1", server.port, bus)
         until(self.is_whole, "the cluster did not form")
 

@@ -36,9 +36,9 @@ class RedisLink:
 
     A URL is a redis://, rediss:// (TLS) or unix:// one, or names several servers as the limits library does:
     ``redis+sentinel://user:password@host:26379,host:26379/mymaster`` and ``redis+cluster://host:6379,host:6379``, with
-    ``rediss`` where they speak TLS; ``valkey`` and ``valkeys`` go for ``redis`` and ``rediss`` in all of these. Sentinels
-    are asked with the same user and password as the master. In a cluster the word after a command's name is its key,
-    but for EVAL and EVALSHA.
+    ``rediss`` where they speak TLS; ``valkey`` and ``valkeys`` go for ``redis`` and ``rediss`` in all of these.
+    Sentinels are asked with the same user and password as the master. In a cluster the word after a command's name is
+    its key, but for EVAL and EVALSHA.
 
     ``timeout`` seconds for one command as a whole, connecting included. Nothing connects before the first command, and
     no command is sent twice. A client made from a URL belongs to the event loop it was made in: another loop gets
@@ -82,7 +82,7 @@ class RedisLink:
 
 @dataclass(frozen=True, slots=True)
 class _Servers:
-    """What a URL names. ``url`` is that of one server, as redis-py reads it: of several, the first, with all options."""
+    """What a URL names. ``url`` is for redis-py to read: of several servers, that of the first, with all options."""
 
     kind: str
     url: str = field(repr=False)
@@ -106,8 +106,8 @@ class _ThroughSentinels:
 
 
 class _FirstIsKey:
-    """Instead of redis-py's table of all commands, which it has each cluster send, and reads for longer than a rate limit
-    may take, whenever it looks at the cluster anew."""
+    """Instead of redis-py's table of all commands, which it has the cluster send whenever it looks at it anew: to read
+    that takes longer than a rate limit may."""
 
     async def initialize(self, node: Any = None) -> None:
         """Nothing to ask."""

@@ -70,7 +70,7 @@ class Breaker:
         self._is_probing = False
 
     def failed(self, turn: int, error: Exception) -> None:
-        """What was asked in ``turn`` has no answer. ``error`` is logged if it is the first, so its text is no secret."""
+        """What was asked in ``turn`` has no answer. ``error`` is logged if it is the first: it tells no secret."""
         with self._lock:
             if turn != self.turn:
                 return
