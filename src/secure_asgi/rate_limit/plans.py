@@ -6,10 +6,9 @@ from typing import NamedTuple
 from .._asgi import Scope
 from ..errors import ConfigurationError
 from ..exchange import Exchange
-from .counting import Bucket, Reading, Verdict
+from .counting import Bucket, Counter, Reading, Verdict
 from .fields import FieldWriter, Policy
 from .limits import Limit
-from .memory import MemoryCounter
 from .rules import Cost
 
 
@@ -19,7 +18,7 @@ class Plan(NamedTuple):
     name: str
     buckets: tuple[Bucket, ...]
     policies: tuple[Policy, ...]
-    counter: MemoryCounter
+    counter: Counter
     cost: Cost
     lowest: int
     writers: tuple[FieldWriter, ...]
