@@ -1,6 +1,5 @@
 """What a decision costs: in memory, with one key and with a million, beside the limits library; and one key's bytes."""
 
-import asyncio
 import gc
 import itertools
 import time

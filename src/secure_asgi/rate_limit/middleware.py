@@ -49,12 +49,12 @@ class RateLimitMiddleware(Layer):
     name; ``settle`` a function of the exchange that says at the end what it really cost (``charge()`` says it from a
     handler). ``counts="failures"`` gives back what was charged unless the answer's status is one of ``failures``.
 
-    How: ``strategy``; ``burst`` units at once, for GCRA; ``storage`` ``"memory://"``, or a Redis or Valkey by its URL
-    or client, shared by all processes; ``storage_timeout`` seconds for one decision; ``on_outage`` what holds without it:
-    ``"local"`` (counted in this process, at limit ÷ ``replicas``), ``"open"``, ``"closed"``; ``namespace`` before keys;
-    ``identifier_secret`` keys the hash of identifiers outside this process. ``max_keys`` bounds the counters in memory
-    of each limit: 130 bytes for an address, 190 for a name, at most; a moving window takes 44 more for each charge that
-    counts. ``ban`` refuses for a while who was refused too often.
+    How: ``strategy``; ``burst`` units at once, for GCRA; ``storage`` ``"memory://"``, a Redis or Valkey by its URL or
+    client, shared by all processes, or a URI of the limits library; ``storage_timeout`` seconds for one decision;
+    ``on_outage`` what holds without it: ``"local"`` (counted in this process, at limit ÷ ``replicas``), ``"open"``,
+    ``"closed"``; ``namespace`` before its keys; ``identifier_secret`` keys the hash of identifiers outside this process.
+    ``max_keys`` bounds the counters in memory of each limit: 130 bytes for an address, 190 for a name, at most; a
+    moving window takes 44 more for each charge that counts. ``ban`` refuses for a while who was refused too often.
 
     What is told: ``headers`` which fields, ``dialect`` of which draft, ``legacy`` whether X-RateLimit-Reset is a
     ``"delta"`` or the ``"epoch"``, ``policy`` the limits' public names; with ``partition``, ``pk`` is sent, the
@@ -140,6 +140,7 @@ class RateLimitMiddleware(Layer):
             clock=clock,
             ban=ban,
             settles=self._settles,
+            gives_back=self.counts == "failures",
         )
         self.rules = _several(rules, LimitRule, "rules")
         self.tiers = _several(tiers, Tier, "tiers")

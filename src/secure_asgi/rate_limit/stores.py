@@ -38,6 +38,7 @@ class Storage:
         clock: Clock,
         ban: Ban | None,
         settles: bool,
+        gives_back: bool,
     ) -> None:
         self.memory = MemoryStore(strategy=strategy, max_keys=max_keys, clock=clock, ban=ban)
         self.remote: Any = None
@@ -63,6 +64,10 @@ class Storage:
             return
         if ban is not None:
             raise ConfigurationError(f"ban= needs storage= to be memory:// or a Redis, and {scheme} cannot hold bans")
+        if gives_back:
+            raise ConfigurationError(
+                f'counts="failures" needs storage= to be memory:// or a Redis: {scheme} cannot give back what was charged'
+            )
         from .limits_store import LimitsStore
 
         self.remote = LimitsStore(given, strategy=strategy, namespace=namespace, secret=secret, timeout=timeout)
