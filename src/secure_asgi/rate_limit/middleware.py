@@ -52,7 +52,7 @@ class RateLimitMiddleware(Layer):
     How: ``strategy``; ``burst`` units at once, for GCRA; ``storage`` ``"memory://"``, a Redis or Valkey by its URL or
     client, shared by all processes, or a URI of the limits library; ``storage_timeout`` seconds for one decision;
     ``on_outage`` what holds without it: ``"local"`` (counted in this process, at limit ÷ ``replicas``), ``"open"``,
-    ``"closed"``; ``namespace`` before its keys; ``identifier_secret`` keys the hash of identifiers outside this process.
+    ``"closed"``; ``namespace`` before its keys; ``identifier_secret`` keys the hash of identifiers elsewhere.
     ``max_keys`` bounds the counters in memory of each limit: 130 bytes for an address, 190 for a name, at most; a
     moving window takes 44 more for each charge that counts. ``ban`` refuses for a while who was refused too often.
 
