@@ -17,8 +17,8 @@ LENGTH = 22
 def identity(key: Hashable, secret: bytes = b"") -> str:
     """BLAKE2b of the key, 16 octets as base64url; keyed where there is a ``secret`` (at most ``MAX_SECRET`` octets).
 
-    Without one, whoever reads the storage can try all IPv4 addresses until the digest is the same. Text and octets never
-    share an identity. Raises ``TypeError`` for a key that is neither, and ``ValueError`` for too long a secret.
+    Without one, whoever reads the storage can try all IPv4 addresses until the digest is the same. Text and octets
+    never share an identity. Raises ``TypeError`` for a key that is neither, and ``ValueError`` for too long a secret.
     """
     if isinstance(key, str):
         # A lone surrogate is a key like another: it must not turn into an error that a client can choose.

@@ -13,11 +13,12 @@ local function save_ban(over, length, longest)
     'PX', math.ceil((over - now + longest) / 1000))
 end
 
--- Microseconds that the ban lasts still; 0 for none. One that would last longer than it was meant to was set before
--- the clock went back: it begins anew, once.
+-- Microseconds that the ban lasts still; 0 for none. One that would last longer than it may was set before the clock went
+-- back, or before "longest" was made shorter: it begins anew, once.
 local function ban_left(longest)
   local over, length = last_ban()
-  if not over or length > longest or over <= now then return 0 end
+  if not over or over <= now then return 0 end
+  length = math.min(length, longest)
   if over - now > length then
     over = now + length
     save_ban(over, length, longest)
@@ -28,16 +29,16 @@ end
 -- Count some refusals; microseconds of the ban that begins with them, or nil. Of the times only the latest "after" are
 -- kept: the oldest of them says whether so many lie within "per".
 local function strike(count, after, per, first, longest)
-  if redis.pcall('LLEN', strikes_key).err then redis.call('DEL', strikes_key) end
+  if type(redis.pcall('LLEN', strikes_key)) ~= 'number' then redis.call('DEL', strikes_key) end
   local time = string.format('%.0f', now)
   for _ = 1, math.min(count, after) do redis.call('RPUSH', strikes_key, time) end
   redis.call('LTRIM', strikes_key, -after, -1)
   redis.call('PEXPIRE', strikes_key, math.ceil(per / 1000) + 1000)
-  local oldest = tonumber(redis.call('LINDEX', strikes_key, -after) or nil)
+  local oldest = tonumber(string.match(redis.call('LINDEX', strikes_key, -after) or '', '^%d+$'))
   if not oldest or oldest <= now - per or oldest > now then return nil end
   redis.call('DEL', strikes_key)
   local over, length = last_ban()
-  if over and length <= longest and now < over + longest then
+  if over and now < over + longest then
     length = math.min(2 * length, longest)
   else
     length = first

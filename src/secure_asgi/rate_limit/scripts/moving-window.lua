@@ -124,7 +124,9 @@ local function reading(state, cost)
     for _, entry in ipairs(batch) do
       local time, spent = parse(entry)
       missing = missing - (spent or 0)
-      if missing <= 0 then return free, (time or now) + state.window - now end
+      if missing <= 0 then
+        return free, math.min((time or now) - now, state.window) + state.window
+      end
     end
     first = first + #batch
   end
