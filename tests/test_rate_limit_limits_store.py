@@ -155,8 +155,8 @@ def test_who_waits_as_long_as_is_said_gets_in(server, strategy, cost):
         await asyncio.sleep(wait / NANOSECONDS)
         # memcached's clock has whole seconds, and is set when it comes to it.
         deadline = time.monotonic() + (10 if strategy == "fixed-window" else 0)
-        while not (admitted := (await counter.hit("somebody", cost))[0]) and time.monotonic() < deadline:
-            await asyncio.sleep(0.1)  # noqa: ASYNC110  # another process decides when
+        while not (admitted := (await counter.hit("somebody", cost))[0]) and time.monotonic() < deadline:  # noqa: ASYNC110  # another process decides when
+            await asyncio.sleep(0.1)
         assert admitted
 
     running(server.uri, scenario, strategy=strategy)

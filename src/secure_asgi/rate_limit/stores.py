@@ -66,7 +66,7 @@ class Storage:
             raise ConfigurationError(f"ban= needs storage= to be memory:// or a Redis, and {scheme} cannot hold bans")
         if gives_back:
             raise ConfigurationError(
-                f'counts="failures" needs storage= to be memory:// or a Redis: {scheme} cannot give back what it charged'
+                f'counts="failures" needs storage= to be memory:// or a Redis: {scheme} cannot give back a charge'
             )
         from .limits_store import LimitsStore
 
