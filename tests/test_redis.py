@@ -191,8 +191,11 @@ def test_urls(url):
 
 NO_URLS = {
     **dict.fromkeys(
-        ("", "h:6379", "http://h", "REDIS", "redis:/h", "redis:h", "tcp://:hunter2@h", "//h", "redis+tcp://h")
-        + ("unix+cluster://h", "http+sentinel://h/m", "redis+unix+cluster://h", "redis+sentinel:h/m"),
+        ["", "h:6379", "http://h", "REDIS", "redis:/h", "redis:h", "tcp://:hunter2@h", "//h", "redis+tcp://h"],
+        "a Redis is named by a redis://, rediss:// or unix:// URL",
+    ),
+    **dict.fromkeys(
+        ["unix+cluster://h", "http+sentinel://h/m", "redis+unix+cluster://h", "redis+sentinel:h/m"],
         "a Redis is named by a redis://, rediss:// or unix:// URL",
     ),
     **dict.fromkeys(
