@@ -67,11 +67,22 @@ class MemcachedServer:
 
     def connections(self) -> int:
         """Those that are open now, without the one that asks."""
-        (line,) = (line for line in self.ask("stats", "END") if line.startswith("STAT curr_connections "))
-        return int(line.split()[2]) - 1
+        return self._statistic("curr_connections") - 1
 
     def keys(self) -> list[str]:
-        return [line.split()[0].removeprefix("key=") for line in self.ask("lru_crawler metadump all", "END")[:-1]]
+        """All of them. A dump can miss one that memcached moves from list to list meanwhile: another one is taken."""
+        deadline = time.monotonic() + 10
+        while True:
+            dump = self.ask("lru_crawler metadump all", "END")
+            keys = [line.split()[0].removeprefix("key=") for line in dump if line.startswith("key=")]
+            if len(set(keys)) == self._statistic("curr_items"):
+                return keys
+            assert time.monotonic() < deadline, "memcached dumps other items than it has"
+            time.sleep(0.05)
+
+    def _statistic(self, name: str) -> int:
+        (line,) = (line for line in self.ask("stats", "END") if line.startswith(f"STAT {name} "))
+        return int(line.split()[2])
 
 
 @contextmanager
