@@ -247,6 +247,26 @@ def test_gcra_gives_nothing_back_that_was_idle_since(clock):
     assert spend(counted, 1) == [False]
 
 
+def test_gcra_gives_back_only_what_has_not_drained(clock):
+    """Ten at 0, one at 9: by then nine have drained, and the one must not come back with them."""
+    counted = counter((10, 10), strategy="gcra", clock=clock)
+    first = counted.hit("a", 10)
+    clock.to(9)
+    assert spend(counted, 1) == [True]
+    counted.settle("a", first, 10, 0)
+    assert sum(spend(counted, 20)) == 9
+
+
+def test_debts_of_gcra_end_together(clock):
+    """Each of them fits the burst; all of them are one window at most."""
+    counted = counter((10, 10), strategy="gcra", clock=clock)
+    verdicts = [counted.hit("a", 1) for _ in range(10)]
+    for verdict in verdicts:
+        counted.settle("a", verdict, 1, 9)
+    clock.to(10)
+    assert sum(spend(counted, 20)) == 10
+
+
 def test_moving_gives_back_the_charge_it_was(clock):
     counted = counter((10, 10), strategy="moving-window", clock=clock)
     counted.hit("a", 3)

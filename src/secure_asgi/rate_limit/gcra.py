@@ -51,18 +51,17 @@ class GCRA(Table):
 
     def charge(self, key: Hashable, state: State, cost: int, now: int) -> State:
         ahead, moment = state
-        ahead += cost * self.length
-        if cost > self.burst:
-            ahead = min(ahead, self.amount * self.length)
+        # A debt ends with the next window, as entries do.
+        ahead = min(ahead + cost * self.length, self.amount * self.length)
         self.young[key] = moment + ahead
         return ahead, moment
 
     def give_back(self, key: Hashable, units: int, charged: State, at: int, now: int) -> None:
-        # Only while nothing was idle since: then every charge has moved the TAT by its cost, and it moves back by it.
-        moment = now * self.amount
-        if charged[0] + charged[1] > moment:
-            self.look(key, now)
-            self.young[key] = max(moment, self.young[key] - units * self.length)
+        # What of it has drained by now would have come back by itself: later charges did not wait for it.
+        left = charged[0] + charged[1] - now * self.amount
+        if left > 0:
+            ahead, moment = self.look(key, now)
+            self.young[key] = moment + max(0, ahead - min(units * self.length, left))
 
     @staticmethod
     def read(bucket: Bucket, standing: State, cost: int) -> Reading:
