@@ -254,7 +254,8 @@ def test_a_refusal_counts_down_and_is_over(server):
         assert counter.hit("k", 1)[1] == ((0, first - SECOND * 3 // 2), (27, max(1, second - SECOND * 3 // 2)))
         assert counter.hit("k", 1, False)[0] is False
         clock.now += first
-        assert inspect.isawaitable(asked := counter.hit("k", 1))
+        asked = counter.hit("k", 1)
+        assert inspect.isawaitable(asked)
         await asked
 
     in_store(server, test)

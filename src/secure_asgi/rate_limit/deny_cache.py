@@ -15,15 +15,17 @@ CAPACITY = 20_000
 class Refusal:
     """``cost`` units or more were refused at ``began``, and will be until ``until``; both on this process's clock.
 
-    ``strikes`` were answered from here since, the last of them at ``struck``; the storage does not know them yet.
+    ``strikes`` were answered from here since, the last of them at ``struck``; the storage does not know them yet. It
+    has ``counted`` those that it was told of with this one.
     """
 
-    __slots__ = ("_readings", "began", "cost", "strikes", "struck", "until")
+    __slots__ = ("_readings", "began", "cost", "counted", "strikes", "struck", "until")
 
-    def __init__(self, cost: int, readings: Sequence[Reading], began: int, until: int) -> None:
+    def __init__(self, cost: int, readings: Sequence[Reading], began: int, until: int, counted: int) -> None:
         self.cost = cost
         self.began = began
         self.until = until
+        self.counted = counted
         self.strikes = 0
         self.struck = began
         self._readings = readings
@@ -48,10 +50,10 @@ class DenyCache:
         found = self._found.get(name)
         return found if found is not None and now < found.until and cost >= found.cost else None
 
-    def remember(self, name: str, cost: int, readings: Sequence[Reading], began: int) -> None:
+    def remember(self, name: str, cost: int, readings: Sequence[Reading], began: int, counted: int = 0) -> None:
         """A refusal that was asked for at ``began``. It is over when the last bucket without room has some again."""
         wait = max(wait for free, wait in readings if free < cost)
-        self._found.put(name, Refusal(cost, readings, began, began + min(wait, self._longest)))
+        self._found.put(name, Refusal(cost, readings, began, began + min(wait, self._longest), counted))
 
     def take_strikes(self, name: str, now: int, per: int) -> int:
         """Those that are not handed in yet, of the last ``per`` nanoseconds: whoever takes them hands them in."""

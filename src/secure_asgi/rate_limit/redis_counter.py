@@ -42,7 +42,7 @@ class RedisCounter:
         if refusal is not None:
             if ban is None:
                 return False, refusal.readings(now), None
-            if refusal.strikes + 1 < ban.after:
+            if refusal.counted + refusal.strikes + 1 < ban.after:
                 refusal.strikes += 1
                 refusal.struck = now
                 return False, refusal.readings(now), None
@@ -61,6 +61,7 @@ class RedisCounter:
         store = self._store
         layout = self._layout
         prefix = store.prefix(name)
+        strikes = 0
         if store.ban is None or not bans:
             answer = await store.scripts.hit.run(store.link, layout.keys(prefix), layout.constants, cost)
         else:
@@ -77,7 +78,7 @@ class RedisCounter:
             return True, readings, (answer[1], b"".join([struct.pack(">2d", *mark) for mark in marks]))
         if all(free >= cost for free, _ in readings):
             raise StoreUnavailableError("Redis: a refusal where all units fit")
-        self.denied.remember(name, cost, readings, began)
+        self.denied.remember(name, cost, readings, began, strikes + 1)
         return False, readings, None
 
     async def _settle(self, name: str, receipt: tuple[int, bytes], reserved: int, real: int) -> None:

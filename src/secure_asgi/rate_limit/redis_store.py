@@ -89,7 +89,9 @@ class RedisStore:
             async with asyncio.timeout(_STARTING):
                 await self._reach()
         except (StoreUnavailableError, TimeoutError) as error:
-            logger.warning("rate limits: the Redis does not answer at start-up (%s)", error or type(error).__name__)
+            logger.warning(
+                "rate limits: the Redis does not answer at start-up (%s)", str(error) or type(error).__name__
+            )
 
     async def close(self) -> None:
         await self.link.close()
@@ -181,11 +183,9 @@ class RedisStore:
     async def _look(self, name: str, buckets: Sequence[Bucket]) -> tuple[int, tuple[Reading, ...]]:
         """Nanoseconds of ban, and how an identity stands."""
         layout = Layout(buckets, self.strategy)
-        # Those who only look need not know how long bans are here.
-        longest = BanConstants(Ban()).longest if self.ban is None else self.ban.longest
         keys = (*layout.keys(self.prefix(name)), *self.ban_keys(name))
-        answer = await self.scripts.standing.run(self.link, keys, layout.constants, longest)
-        if not are_numbers(answer, 1 + 2 * len(layout.buckets)) or answer[0] > longest:
+        answer = await self.scripts.standing.run(self.link, keys, layout.constants)
+        if not are_numbers(answer, 1 + 2 * len(layout.buckets)):
             raise StoreUnavailableError("Redis: an answer that is no standing")
         return answer[0] * 1000, layout.readings(answer[1:], 2)
 

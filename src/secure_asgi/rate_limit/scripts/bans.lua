@@ -5,7 +5,7 @@ local strikes_key, ban_key = KEYS[#KEYS - 1], KEYS[#KEYS]
 
 local function last_ban()
   local over, length = string.match(text_at(ban_key) or '', '^(%d+) (%d+)$')
-  return tonumber(over), tonumber(length)
+  return whole(over), tonumber(length)
 end
 
 local function save_ban(over, length, longest)
@@ -15,13 +15,14 @@ end
 
 -- Microseconds that the ban lasts still; 0 for none. One that would last longer than it may was set before the clock went
 -- back, or before "longest" was made shorter: it begins anew, once.
+-- Who only looks gives no longest, and changes nothing.
 local function ban_left(longest)
   local over, length = last_ban()
   if not over or over <= now then return 0 end
-  length = math.min(length, longest)
+  length = math.min(length, longest or length)
   if over - now > length then
     over = now + length
-    save_ban(over, length, longest)
+    if longest then save_ban(over, length, longest) end
   end
   return over - now
 end

@@ -7,7 +7,7 @@ end
 local function look(index)
   local state = bucket(index)
   local begin, spent = string.match(text_at(state.key) or '', '^(%d+) (%d+)$')
-  begin, spent = tonumber(begin), tonumber(spent)
+  begin, spent = whole(begin), tonumber(spent)
   if not begin or spent > 2 * state.amount or state.moment >= begin + state.window then
     begin, spent = state.moment, 0
   end

@@ -12,7 +12,7 @@ end
 local function look(index)
   local state = bucket(index)
   local at, backlog, returned = string.match(text_at(state.key) or '', '^(%d+) (%d+) (%d+)$')
-  at, backlog, returned = tonumber(at), tonumber(backlog), tonumber(returned)
+  at, backlog, returned = whole(at), tonumber(backlog), tonumber(returned)
   if not at or backlog > 2 * state.amount * state.window or returned > 2^52 then
     at, backlog, returned = state.moment, 0, 0
   end

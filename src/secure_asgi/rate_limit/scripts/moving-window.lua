@@ -6,7 +6,7 @@ local BATCH = 100
 
 local function parse(entry)
   local time, cost = string.match(entry, '^(%d+):(%d+)$')
-  return tonumber(time), tonumber(cost)
+  return whole(time), tonumber(cost)
 end
 
 local function forget(state)

@@ -29,6 +29,12 @@ local function text_at(key)
   return type(value) == 'string' and value or nil
 end
 
+-- Digits as a number; nil for none, and for more than is exact.
+local function whole(digits)
+  local number = tonumber(digits)
+  return number and number < 2^53 and number or nil
+end
+
 -- What one more request of this cost would need.
 local function one_more(free, cost)
   return (math.floor(free / cost) + 1) * cost

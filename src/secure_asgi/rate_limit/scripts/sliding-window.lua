@@ -10,7 +10,7 @@ local function look(index)
   local state = bucket(index)
   local moment, window = state.moment, state.window
   local begin, current, previous = string.match(text_at(state.key) or '', '^(%d+) (%d+) (%d+)$')
-  begin, current, previous = tonumber(begin), tonumber(current), tonumber(previous)
+  begin, current, previous = whole(begin), tonumber(current), tonumber(previous)
   if not begin or current > 2 * state.amount or previous > 2 * state.amount or moment >= begin + 2 * window then
     begin, current, previous = moment, 0, 0
   elseif moment >= begin + window then
