@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .counting import Banned, Bucket, Reading, Verdict
 from .deny_cache import DenyCache
 from .outage import StoreUnavailableError
-from .redis_layout import Layout, are_numbers
+from .redis_layout import Layout, read_numbers
 
 if TYPE_CHECKING:
     from .redis_store import RedisStore
@@ -63,14 +63,15 @@ class RedisCounter:
         prefix = store.prefix(name)
         strikes = 0
         if store.ban is None or not bans:
-            answer = await store.scripts.hit.run(store.link, layout.keys(prefix), layout.constants, cost)
+            answer = read_numbers(await store.scripts.hit.run(store.link, layout.keys(prefix), layout.constants, cost))
         else:
             strikes = self.denied.take_strikes(name, began, store.ban.per)
             keys = (*layout.keys(prefix), *store.ban_keys(name))
-            answer = await store.scripts.hit.run(store.link, keys, layout.constants, cost, store.ban.packed, strikes)
-            if are_numbers(answer, 3) and answer[0] == _BANNED:
+            said = await store.scripts.hit.run(store.link, keys, layout.constants, cost, store.ban.packed, strikes)
+            answer = read_numbers(said)
+            if len(answer) == 3 and answer[0] == _BANNED:
                 return store.note_ban(name, answer[1], answer[2], began)
-        if not are_numbers(answer, 2 + layout.stride * len(layout.buckets)) or answer[0] > 1:
+        if len(answer) != 2 + layout.stride * len(layout.buckets) or answer[0] > 1:
             raise StoreUnavailableError("Redis: an answer that is no verdict")
         readings = layout.readings(answer[2:], layout.stride)
         if answer[0]:

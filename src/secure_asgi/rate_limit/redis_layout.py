@@ -1,10 +1,11 @@
 """How counts lie in Redis: the names of the keys, the constants that the scripts get, and what their answers may be."""
 
+import re
 import struct
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Any, TypeGuard
+from typing import Any
 
 from ..errors import ConfigurationError
 from .bans import Ban
@@ -17,6 +18,8 @@ SECOND = 1_000_000
 
 EXACT = 1 << 53
 """Whole numbers below are exact in a double, which is all that Lua counts in."""
+
+_NUMBERS = re.compile(rb"\d{1,16}(?: \d{1,16}){0,4000}")
 
 
 class Layout:
@@ -74,13 +77,13 @@ def ticks(limit: Limit, strategy: Strategy) -> tuple[int, int]:
     return tick, -(-window // tick)
 
 
-def are_numbers(answer: Any, size: int) -> TypeGuard[list[int]]:
-    """Whether an answer is a list of so many integers, none below 0 or too large to be exact."""
-    return (
-        type(answer) is list
-        and len(answer) == size
-        and all(type(number) is int and 0 <= number < EXACT for number in answer)
-    )
+def read_numbers(answer: Any) -> list[int]:
+    """A script's answer: whole numbers from 0 on, in one line. Raises ``StoreUnavailableError`` for anything else."""
+    # Text from a client of the user's own that decodes, octets from ours.
+    text = answer.encode("utf-8", "replace") if isinstance(answer, str) else answer
+    if not isinstance(text, bytes) or not _NUMBERS.fullmatch(text):
+        raise StoreUnavailableError("Redis: an answer that is none of a script's")
+    return [int(number) for number in text.split()]
 
 
 class BanConstants:

@@ -21,7 +21,7 @@ from .deny_cache import CAPACITY
 from .identity import LENGTH, MAX_SECRET, identity
 from .outage import StoreUnavailableError
 from .redis_counter import RedisCounter
-from .redis_layout import BanConstants, Layout, are_numbers
+from .redis_layout import BanConstants, Layout, read_numbers
 from .redis_scripts import Argument, Scripts, ask
 
 logger = logging.getLogger("secure_asgi")
@@ -184,8 +184,8 @@ class RedisStore:
         """Nanoseconds of ban, and how an identity stands."""
         layout = Layout(buckets, self.strategy)
         keys = (*layout.keys(self.prefix(name)), *self.ban_keys(name))
-        answer = await self.scripts.standing.run(self.link, keys, layout.constants)
-        if not are_numbers(answer, 1 + 2 * len(layout.buckets)):
+        answer = read_numbers(await self.scripts.standing.run(self.link, keys, layout.constants))
+        if len(answer) != 1 + 2 * len(layout.buckets):
             raise StoreUnavailableError("Redis: an answer that is no standing")
         return answer[0] * 1000, layout.readings(answer[1:], 2)
 

@@ -1,14 +1,14 @@
 -- Charge ARGV[2] units to every bucket, or to none. ARGV[3], where bans are kept: four doubles (after; per, first and
 -- longest in microseconds), and ARGV[4] refusals that the caller has answered by itself since it last asked.
 --
--- Answers {1 or 0, now, and for each bucket what reading says}, or {2, microseconds, whether the ban begins now}.
+-- Answers 1 or 0, now, and for each bucket what reading says; or 2, microseconds, and whether the ban begins now.
 
 local cost = tonumber(ARGV[2])
 local after, per, first, longest
 if ARGV[3] then
   after, per, first, longest = struct.unpack('>dddd', ARGV[3])
   local left = ban_left(longest)
-  if left > 0 then return {2, left, 0} end
+  if left > 0 then return line({2, left, 0}) end
 end
 
 local states, admitted = {}, 1
@@ -21,7 +21,7 @@ end
 if after then
   local refusals = ARGV[4] + 1 - admitted
   local length = refusals > 0 and strike(refusals, after, per, first, longest)
-  if length then return {2, length, 1} end
+  if length then return line({2, length, 1}) end
 end
 
 local answer = {admitted, now}
@@ -37,4 +37,4 @@ for index = 1, buckets do
     size = size + 2
   end
 end
-return answer
+return line(answer)

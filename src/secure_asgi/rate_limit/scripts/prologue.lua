@@ -40,6 +40,11 @@ local function one_more(free, cost)
   return (math.floor(free / cost) + 1) * cost
 end
 
+-- An answer of whole numbers, as one line: a client reads that many times faster than a list of them.
+local function line(numbers)
+  return {ok = string.format(string.rep('%.0f ', #numbers - 1) .. '%.0f', unpack(numbers))}
+end
+
 -- Ticks as microseconds from now: now is somewhere within its tick.
 local function microseconds(state, ticks)
   return ticks * state.tick - now % state.tick
