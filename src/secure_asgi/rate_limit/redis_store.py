@@ -170,13 +170,12 @@ class RedisStore:
 
     async def _reach(self) -> None:
         # One command has less time than a first connection may need: hence several tries.
-        for left in reversed(range(_TRIES)):
+        for _ in range(_TRIES - 1):
             try:
                 await ask(self.link, "PING")
                 break
             except StoreUnavailableError:
-                if not left:
-                    raise
+                continue
         await self.scripts.hit.load(self.link)
         await self.scripts.settle.load(self.link)
 
