@@ -404,6 +404,23 @@ def test_bans_grow_and_are_forgotten(server, monkeypatch):
     in_store(server, test, ban=Ban(after=2, per=5.0, first=10.0, longest=40.0))
 
 
+def test_refusals_from_the_future_ban_nobody(server, monkeypatch):
+    """The clock went back: how long ago they were nobody knows."""
+    fake_clock(monkeypatch)
+
+    async def test(store, clock):
+        counter = store.counter([bucket(1, 86400)])
+        counter.denied._longest = 0
+        verdicts = []
+        for seconds in (0, 1, -100, -98):
+            await set_clock(store.link, seconds)
+            verdicts.append(await counter.hit("k", 1))
+        assert [verdict[0] for verdict in verdicts[:3]] == [True, False, False]
+        assert verdicts[3] == Banned(900 * SECOND, begins=True)
+
+    in_store(server, test, ban=Ban(after=2, per=5.0))
+
+
 @pytest.mark.parametrize("put", [("SET", "x"), ("SADD", "x"), ("RPUSH", "nan", "inf"), ("SET", "1 9e99")], ids=str)
 def test_garbage_in_the_keys_of_a_ban(server, put):
     """No error, no ban that nobody has earned, and what is earned all the same."""
