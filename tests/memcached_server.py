@@ -1,5 +1,6 @@
 """A real memcached for tests: started on a free port, killed, paused and started again at will."""
 
+import os
 import shutil
 import signal
 import socket
@@ -45,9 +46,10 @@ class MemcachedServer:
             self._process = None
 
     def pause(self) -> None:
-        """It accepts, as the kernel does that for it, and answers nothing."""
+        """From now on it accepts, as the kernel does that for it, and answers nothing."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        os.waitpid(self._process.pid, os.WUNTRACED)  # until all of its threads have stopped
 
     def resume(self) -> None:
         assert self._process is not None
