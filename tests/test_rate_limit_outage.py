@@ -16,6 +16,7 @@ from secure_asgi.rate_limit.outage import Resilient, StoreUnavailableError
 SHARE = 5
 VERDICT = (True, ((7, 0),), "receipt")
 DOWN = StoreUnavailableError("no answer")
+LOST = "The rate limits' storage is down: what was charged there stays as it was reserved"
 
 
 class Clock:
@@ -410,6 +411,21 @@ def test_what_this_process_counted_is_settled_here(case, is_back):
     asyncio.run(run())
 
 
+def test_what_costs_more_than_the_share_leaves_no_debt():
+    """The share is spent, and no more than that is owed."""
+
+    async def run():
+        setting = Setting()
+        await setting.fail()
+        verdict = setting.counter.hit("k", 1).verdict
+        setting.counter.settle("k", verdict, 1, 1000)
+        setting.wait(int(1.5 * 3600 * SHARE * NANOSECONDS))
+        assert isinstance(await setting.hit("another"), Degraded)  # the probe
+        assert setting.counter.hit("k", 1).verdict[0] is True
+
+    asyncio.run(run())
+
+
 def test_what_the_storage_counted_is_settled_there():
     async def run():
         setting = Setting(at_once=True)
@@ -429,6 +445,7 @@ def test_what_cannot_be_settled_is_lost_and_said_once(caplog):
         setting = Setting(says=DOWN)
         await setting.counter.settle("k", VERDICT, 1, 3)
         assert setting.breaker.is_open
+        assert [record.getMessage() == LOST for record in caplog.records] == [False, True]
         for _ in range(3):
             assert setting.counter.settle("k", VERDICT, 1, 3) is None
         assert len(setting.primary.settled) == 1
@@ -442,5 +459,4 @@ def test_what_cannot_be_settled_is_lost_and_said_once(caplog):
 
     with caplog.at_level(logging.DEBUG, "secure_asgi"):
         asyncio.run(run())
-    lost = "The rate limits' storage is down: what was charged there stays as it was reserved"
-    assert [record.getMessage() == lost for record in caplog.records] == [False, True, False, False, True]
+    assert [record.getMessage() == LOST for record in caplog.records] == [False, True, False, False, True]

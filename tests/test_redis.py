@@ -1,10 +1,12 @@
 """One Redis asked: bounded in time, loud when it is down, at home in one event loop at a time."""
 
 import asyncio
+import contextlib
 import sys
 import time
 
 import pytest
+import redis
 import redis.asyncio
 
 from secure_asgi import ConfigurationError
@@ -329,6 +331,39 @@ def test_no_answer_is_taken_for_another(ends, tmp_path):
         asyncio.run(run())
 
 
+def test_nothing_is_said_before_the_command(server):
+    """No HELLO: each word of a greeting is a way there and back within the time of the first command."""
+
+    async def run():
+        link = RedisLink(server.url)
+        await link.ask("GET", "any")
+        await link.close()
+
+    server.command("CONFIG", "RESETSTAT")
+    asyncio.run(run())
+    with redis.Redis(port=server.port, protocol=2) as client:
+        assert "cmdstat_hello" not in client.info("commandstats")
+
+
+@pytest.mark.parametrize("url", ["rediss://{}", "valkeys://{}", "rediss+sentinel://{}/m", "rediss+cluster://{}"])
+def test_tls_from_the_first_octet_on(url):
+    first = []
+
+    async def listens(reader, writer):
+        first.append(await reader.read(1))
+        writer.close()
+
+    async def run():
+        async with await asyncio.start_server(listens, "127.0.0.1", 0) as listening:
+            port = listening.sockets[0].getsockname()[1]
+            link = RedisLink(url.format(f":hunter2@127.0.0.1:{port}"), timeout=5)
+            assert "hunter2" not in await unavailable(link, "GET", "a")
+            await link.close()
+
+    asyncio.run(run())
+    assert set(first) == {b"\x16"}  # a handshake record (RFC 8446 section 5.1)
+
+
 def test_no_command_is_sent_twice():
     """One without an answer may have been carried out: a counter would count it again."""
     received = []
@@ -357,7 +392,7 @@ def test_sentinel_puts_a_replica_for_its_master(password, tmp_path):
     """The same link finds it, without a word."""
 
     async def run():
-        link = RedisLink(servers.url, timeout=0.5)
+        link = RedisLink(f"{servers.url}?db=2", timeout=0.5)
         await until_it_answers(link, "SET", "written", 1)
         assert await asyncio.gather(*(count(link, "counted") for _ in range(20)))
         await asyncio.to_thread(servers.master.kill)
@@ -368,7 +403,8 @@ def test_sentinel_puts_a_replica_for_its_master(password, tmp_path):
         await until_it_answers(link, "SET", "written", 2)
         assert await link.ask("GET", "written") == b"2"
         await link.close()
-        assert servers.replica.command("GET", "written", password=password or None) == b"2"
+        with redis.Redis(port=servers.replica.port, db=2, password=password or None) as client:
+            assert client.get("written") == b"2"
 
     with running_sentinel(tmp_path, password) as servers:
         asyncio.run(run())
@@ -458,12 +494,39 @@ def test_a_part_of_a_cluster_stalls(cluster):
             said = await asyncio.gather(*(unavailable(link, "GET", key) for _ in range(10)))
             assert time.monotonic() - began < 2.5
             assert set(said) <= {"TimeoutError", "ConnectionError"}
+            before = looks(cluster.servers[1:])
+            for _ in range(20):  # whichever is asked first, and one of three is the one that hangs
+                with contextlib.suppress(RedisUnavailableError):
+                    await link.ask("GET", key)
+            assert looks(cluster.servers[1:]) > before, "nobody looks whether another has taken its place"
         finally:
             cluster.servers[0].go_on()
         for number in range(1, 20):
             await until_it_answers(link, "SET", key, number)
             assert await link.ask("GET", key) == b"%d" % number
         await link.close()
+
+    asyncio.run(run())
+
+
+def test_slots_that_have_moved_are_learnt_one_by_one(cluster):
+    """Looking at the whole cluster would close the connections of those who are being answered."""
+    here, there, third = cluster.servers
+    keys = [key for key in (f"m{number}" for number in range(100)) if slot_of(here, key) < 5000][:8]
+
+    async def run():
+        link = RedisLink(cluster.url, timeout=5)
+        assert await link.ask("GET", keys[0]) is None
+        before = looks(cluster.servers)
+        identity = there.command("CLUSTER", "MYID")
+        for server in (there, here, third):
+            for key in keys:
+                server.command("CLUSTER", "SETSLOT", slot_of(here, key), "NODE", identity)
+        for key in keys:
+            assert await count(link, key) == 1
+        assert looks(cluster.servers) == before
+        await link.close()
+        assert all(there.command("EXISTS", key) for key in keys)
 
     asyncio.run(run())
 
@@ -488,6 +551,11 @@ def test_a_part_of_a_cluster_is_killed_and_started_again(cluster):
         await link.close()
 
     asyncio.run(run())
+
+
+def looks(servers):
+    """How often somebody has asked them for the whole cluster."""
+    return sum(server.info("commandstats").get("cmdstat_cluster|slots", {}).get("calls", 0) for server in servers)
 
 
 def slot_of(server, key):
