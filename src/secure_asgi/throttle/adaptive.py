@@ -1,8 +1,8 @@
 """How many requests a server can take at once, learnt from how long they take (gradient, as in Netflix and Envoy).
 
 While answers come as fast as they did with little load, the limit rises; as they become slower, it falls in
-proportion. What "fast" means is measured anew from time to time, with the limit lowered for two windows: under a lasting
-overload, slow answers would become the measure otherwise.
+proportion. What "fast" means is measured anew from time to time, with the limit lowered for two windows: otherwise,
+slow answers would become the measure under a lasting overload.
 """
 
 import math
@@ -82,7 +82,10 @@ class Gradient:
         self._phase: Literal["learning", "draining", "measuring"] = "learning"
         now = clock()
         self._remeasure_at = now + options.remeasure
-        self._begin_window(now)
+        self._begun = now
+        self._sum = 0.0
+        self._count = 0
+        self._busiest = 0
 
     def observe(self, seconds: float, running: int, *, failed: bool = False) -> bool:
         """An answer began after ``seconds``, when ``running`` held a slot. True if the limit is another now.

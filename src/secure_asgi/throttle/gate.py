@@ -108,7 +108,7 @@ class Gate:
 
     def has_room_for_higher(self, rank: int) -> bool:
         """Whether it is for its class that a request of ``rank`` finds no place."""
-        return self.running < self.ceilings[0] or max(self.rooms) > self.rooms[rank] and self.waiting < self.rooms[0]
+        return self.running < self.ceilings[0] or self.rooms[rank] <= self.waiting < self.rooms[0]
 
     def _make_room(self, queues: tuple[FairQueue[Waiter], ...], rank: int, client: Hashable) -> bool:
         for lower in reversed(queues[rank + 1 :]):

@@ -30,7 +30,7 @@ _REASONS = {
 
 
 class Load(NamedTuple):
-    """How many requests hold a slot, how many wait, and how many slots there are (of each key, where there are keys)."""
+    """How many requests hold a slot, how many wait, and how many slots there are (for each key, if there are keys)."""
 
     running: int
     waiting: int
@@ -71,12 +71,12 @@ class ThrottleMiddleware(Layer):
     """Lets ``max_concurrent`` requests run at once; the next ``queue`` wait, up to ``queue_timeout`` seconds.
 
     ``per`` is whose slots they are: the ``"server"``'s, or those of each ``"client"`` (trusted address) or
-    ``"principal"`` (the address where there is none). The server's queue is fair among clients. ``priority`` is a mapping of
-    paths to ``"critical"``, ``"normal"`` and ``"low"``, or a plain function of ``(exchange, scope)`` that returns one:
-    higher classes go first, and ``shares`` are the parts of slots and queue that ``"normal"`` (0.9) and ``"low"`` (0.5)
-    may use. ``shed=Adaptive(...)`` lowers the server's limit as answers become slow, ``max_concurrent`` being its
-    ceiling. ``retry_after`` seconds that a refused client is told to wait: up to twice as many, so that not all come back
-    at once. ``ipv6_prefix`` the bits of an IPv6 address that count as one client. ``clock`` is for tests: seconds.
+    ``"principal"`` (the address where there is none). The server's queue is fair among clients. ``priority`` is a
+    mapping of paths to ``"critical"``, ``"normal"`` and ``"low"``, or a plain function of ``(exchange, scope)`` that
+    returns one: higher classes go first, and ``shares`` are the parts of slots and queue that ``"normal"`` (0.9) and
+    ``"low"`` (0.5) may use. ``shed=Adaptive(...)`` lowers the server's limit as answers become slow,
+    ``max_concurrent`` being its ceiling. ``retry_after`` seconds that a refused client is told to wait, and up to twice
+    as many, so that not all come back at once. ``ipv6_prefix`` the bits of an IPv6 address that count as one client. ``clock`` is for tests: seconds.
 
     A slot is held until the request has ended: by a stream or a WebSocket as long as it lives. Each event loop counts
     for itself. Needs asyncio. Not checked: how long a request takes, or whether a client that waits is still there.
@@ -186,7 +186,7 @@ class ThrottleMiddleware(Layer):
     def _counts_of(self, loop: AbstractEventLoop) -> _Counts:
         counts = self._counts.get(loop)
         if counts is None:
-            gradient = self._adaptive and Gradient(self._adaptive, self._max_concurrent, self._clock)
+            gradient = Gradient(self._adaptive, self._max_concurrent, self._clock) if self._adaptive else None
             ceilings = divide(gradient.limit, self._shares) if gradient else self._ceilings
             counts = _Counts(Gate(ceilings, self._rooms) if self._is_shared else None, gradient)
             self._counts[loop] = counts
