@@ -36,8 +36,9 @@ from secure_asgi.hsts import _IP_HOST
 from secure_asgi.rate_limit.fields import FOREVER, IETFFields, Policy, horizon_of, seconds
 from secure_asgi.rate_limit.keys import address_key, is_preflight, preflight_key
 from secure_asgi.rate_limit.limits import read_limits
-from secure_asgi.rate_limit.middleware import QUOTA_EXCEEDED
-from secure_asgi.rate_limit.sliding_window import SlidingWindow, wait_for
+from secure_asgi.rate_limit.memory import MemoryStore
+from secure_asgi.rate_limit.plans import Bucket
+from secure_asgi.rate_limit.refusals import QUOTA_EXCEEDED
 from secure_asgi.security_headers import API, CSP, DISCLOSING, DOCS_CSP, HTML_DOCS
 from secure_asgi.trusted_proxy.chain import NOBODY, Chain
 from secure_asgi.trusted_proxy.middleware import _ACCEPTED_ID, _CLAIMS, _DASHED
@@ -109,8 +110,10 @@ def fused(
     walk = lru_cache(1024)(chain.walk)
     counted = read_limits(limits)
     policies = tuple(Policy(f"client-{limit.seconds}s", limit, 1) for limit in counted)
+    buckets = [Bucket(policy.name, policy.limit, policy.limit.amount) for policy in policies]
     tell = IETFFields(policies).write
-    hit = SlidingWindow(counted, max_keys=250_000, clock=clock).hit
+    counter = MemoryStore(strategy="sliding-window", max_keys=250_000, clock=clock).counter(buckets)
+    hit, read = counter.hit, counter.read
     challenges = Challenges("api")
     keys = KeySet(ISSUER.jwks, algorithms=named_algorithms(ASYMMETRIC))
     rules = ClaimRules(ISSUER.issuer, (ISSUER.audience,), "jwt", DEFAULT_LEEWAY, None)
@@ -123,8 +126,8 @@ def fused(
     perf_counter, wall, monotonic = time.perf_counter, time.time, time.monotonic
 
     def refusal(standings: Any) -> Denial:
-        name, limit = policies[0].name, counted[0]
-        wait = seconds(wait_for(limit, standings[0], 1))
+        name = policies[0].name
+        wait = seconds(read(0, standings[0], 1)[1])
         return Denial(
             Reason.RATE_LIMITED,
             429,
@@ -190,7 +193,7 @@ def fused(
                 head_left = True
                 headers = [(name.lower(), value) for name, value in message["headers"]]
                 if standings is not None:
-                    tell(headers, standings, FOREVER if status < 300 else horizon_of(headers))
+                    tell(headers, [read(0, standings[0], 1)], FOREVER if status < 300 else horizon_of(headers))
                 if WATCHED.isdisjoint(dict(headers)):
                     headers.append((b"x-request-id", seen.request_id.encode()))
                     if seen.scheme == "https" and not is_named_by_ip:
@@ -269,7 +272,7 @@ def fused(
             )
             if scope["method"] == "OPTIONS" and is_preflight(fields):
                 key = preflight_key(key)
-            admitted, standings = hit(key, 1)
+            admitted, standings, _ = hit(key, 1)
             if not admitted:
                 return await refuse(refusal(standings), TO_LIMIT, "rate_limit:client")
 

@@ -419,6 +419,37 @@ def test_what_the_application_declares_stays():
     assert operation(documented(bearer(), openapi_extra={"security": []}))["security"] == []
 
 
+def limited(name, closed, **options):
+    """A limit that writes the fields ``name``, and is closed while its storage is down."""
+
+    class Limited(RateLimitMiddleware):
+        field_names = name
+        fails_closed = closed
+
+    return Middleware(Limited, limits="9/minute", **options)
+
+
+def test_a_429_names_the_limits_and_the_fields_that_are_written():
+    """RL-11, and RL-9: each layer has fields of its own, or none."""
+    document = documented(
+        limited(("X-RateLimit-Limit", "X-RateLimit-Reset"), False),
+        limited(("RateLimit",), False, key="principal", exempt="/nothing"),
+        limited(("RateLimit-Policy",), False, key=lambda exchange, scope: "", exempt="/orders/{number}"),
+    )
+    described = document["components"]["responses"]["TooManyRequests"]
+    assert list(described["headers"]) == ["Retry-After", "X-RateLimit-Limit", "X-RateLimit-Reset", "RateLimit"]
+    assert described["headers"]["X-RateLimit-Limit"]["schema"] == {"type": "integer"}
+    reference = {"$ref": "#/components/schemas/QuotaExceeded"}
+    assert described["content"] == {"application/problem+json": {"schema": reference}}
+    _, members = document["components"]["schemas"]["QuotaExceeded"]["allOf"]
+    assert members["properties"]["violated-policies"]["items"] == {"type": "string"}
+    assert "503" not in operation(document)["responses"]
+
+
+def test_a_limit_that_fails_closed_answers_503():
+    assert set(operation(documented(limited((), True)))["responses"]) == {"200", "429", "503"}
+
+
 class Problem(BaseModel):
     mine: int
 

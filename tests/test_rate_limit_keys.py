@@ -1,10 +1,12 @@
 """Who is counted: addresses, principals, keys of one's own (RL-8, RL-15)."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from secure_asgi.errors import ConfigurationError
 from secure_asgi.exchange import Exchange, Principal
-from secure_asgi.rate_limit.keys import identify_by, is_preflight, preflight_key, principal_key
+from secure_asgi.rate_limit.keys import Identify, is_preflight, octets_of, preflight_key, principal_key
 
 from .asgi import http_scope
 
@@ -13,7 +15,7 @@ def key_of(client, *, key="client", ipv6_prefix=56, principal=None):
     scope = http_scope(client=client and (client, 50000))
     exchange = Exchange(scope)
     exchange.principal = principal
-    return identify_by(key, ipv6_prefix=ipv6_prefix)(exchange, scope)
+    return Identify(key, ipv6_prefix=ipv6_prefix).of(exchange, scope)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +103,116 @@ def test_long_keys_cost_what_short_ones_do():
     assert key != key_of(None, key=lambda exchange, scope: "x" * 100_001)
 
 
+def claimed(**claims):
+    return Principal(subject="7", issuer="https://id.example.com", claims=claims)
+
+
+CERTIFICATE = SimpleNamespace(sha256="ab" * 32)
+
+
+@pytest.mark.parametrize(
+    ("key", "one", "other"),
+    [
+        pytest.param("claim:tenant", claimed(tenant="a"), claimed(tenant="b"), id="two tenants"),
+        pytest.param("claim:tenant", claimed(tenant="1"), claimed(tenant=1), id="a number is no text"),
+        pytest.param(
+            "claim:tenant",
+            claimed(tenant="a"),
+            Principal(subject="7", issuer="https://other.example", claims={"tenant": "a"}),
+            id="one tenant's name at two issuers",
+        ),
+        pytest.param("claim:tenant", claimed(tenant="a"), claimed(), id="without the claim: the principal"),
+        pytest.param("claim:tenant", claimed(tenant=["a"]), claimed(tenant="a"), id="a claim that is no name"),
+        pytest.param(
+            "api-key",
+            Principal(subject="7", method="api-key", token_id="k1"),
+            Principal(subject="7", method="api-key", token_id="k2"),
+            id="two keys of one client",
+        ),
+        pytest.param(
+            "api-key",
+            Principal(subject="7", method="api-key", token_id="k1"),
+            Principal(subject="7", token_id="k1"),
+            id="a key and a token",
+        ),
+        pytest.param("api-key", Principal(subject="7", method="api-key", token_id="k1"), None, id="a key and nobody"),
+    ],
+)
+def test_parts_that_tell_principals_apart(key, one, other):
+    assert key_of("203.0.113.9", key=key, principal=one) != key_of("203.0.113.9", key=key, principal=other)
+    assert key_of("203.0.113.9", key=key, principal=one) == key_of("203.0.113.9", key=key, principal=one)
+
+
+def test_one_tenant_is_one_whoever_asks():
+    one, other = claimed(tenant="a"), Principal(subject="8", issuer="https://id.example.com", claims={"tenant": "a"})
+    assert key_of("203.0.113.1", key="claim:tenant", principal=one) == key_of(None, key="claim:tenant", principal=other)
+
+
+def test_by_certificate():
+    scope = http_scope()
+    exchange = Exchange(scope)
+    of = Identify("certificate", ipv6_prefix=56).of
+    assert of(exchange, scope) == "203.0.113.9"
+    exchange.peer_certificate = CERTIFICATE
+    assert of(exchange, scope) == b"\xab" * 32
+
+
+PARTS = ("client", lambda exchange, scope: scope["path"])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(("203.0.113.9", "/a"), ("203.0.113.9", "/b")), (("203.0.113.9", "/a"), ("203.0.113.1", "/a"))],
+    ids=["the second part", "the first part"],
+)
+def test_several_parts(one, other):
+    of = Identify(PARTS, ipv6_prefix=56).of
+
+    def key(address, path):
+        scope = http_scope(path, client=(address, 1))
+        return of(Exchange(scope), scope)
+
+    assert key(*one) != key(*other)
+    assert len(key(*one)) == 20
+    assert key(*one) == key(*one)
+
+
+def test_parts_keep_their_borders():
+    """Text and octets, and ("ab", "c") beside ("a", "bc")."""
+
+    def joined(*parts):
+        readers = [(lambda exchange, scope, part=part: part) for part in parts]
+        scope = http_scope()
+        return Identify(readers, ipv6_prefix=56).of(Exchange(scope), scope)
+
+    assert joined("ab", "c") != joined("a", "bc")
+    assert joined("a", "2001:db8::1") != joined("a", "2001:db8::2")
+
+
+def test_a_key_is_text_or_octets():
+    assert octets_of("a") != octets_of(b"a")
+    with pytest.raises(TypeError, match="got int"):
+        octets_of(7)
+
+
+@pytest.mark.parametrize(
+    ("key", "place", "name"),
+    [
+        ("client", "client", "client"),
+        ("route", "client", "route"),
+        (("client", "route"), "client", "client-route"),
+        ("principal", "principal", "principal"),
+        ("api-key", "principal", "api-key"),
+        ("certificate", "principal", "certificate"),
+        (("claim:tenant", "route"), "principal", "tenant-route"),
+        (("client", lambda exchange, scope: ""), "custom", "client-custom"),
+    ],
+)
+def test_place_and_name(key, place, name):
+    identify = Identify(key, ipv6_prefix=56)
+    assert (identify.place, identify.name) == (place, name)
+
+
 @pytest.mark.parametrize("name", ["日本", "\udcff"], ids=["wide", "a lone surrogate"])
 def test_wide_keys_cost_what_narrow_ones_do(name):
     assert len(key_of(None, key=lambda exchange, scope: name)) == 20
@@ -121,17 +233,19 @@ async def waits(exchange, scope):
 
 
 @pytest.mark.parametrize(
-    "key", ["ip", None, 7, waits], ids=["another word", "None", "a number", "a coroutine function"]
+    "key",
+    ["ip", None, 7, waits, "claim:", ("client", "ip"), ()],
+    ids=["another word", "None", "a number", "a coroutine function", "no claim", "one of two", "none"],
 )
 def test_key_option(key):
-    with pytest.raises(ConfigurationError, match=r"key= is"):
-        identify_by(key, ipv6_prefix=56)
+    with pytest.raises(ConfigurationError, match=r"key= (is|needs)"):
+        Identify(key, ipv6_prefix=56)
 
 
 @pytest.mark.parametrize("bits", [31, 129, "56", 56.0, True, None])
 def test_ipv6_prefix_option(bits):
     with pytest.raises(ConfigurationError, match="from 32 to 128"):
-        identify_by("client", ipv6_prefix=bits)
+        Identify("client", ipv6_prefix=bits)
 
 
 @pytest.mark.parametrize(

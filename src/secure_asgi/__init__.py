@@ -71,7 +71,12 @@ _HOME = {
     "verify_certificate": "mutual_tls",
     "PinMismatch": "pinning",
     "PinnedTransport": "pinning",
+    "Ban": "rate_limit",
+    "LimitRule": "rate_limit",
     "RateLimitMiddleware": "rate_limit",
+    "Tier": "rate_limit",
+    "attempt": "rate_limit",
+    "charge": "rate_limit",
     "SanitizedErrorMiddleware": "sanitized_errors",
     "problem_handlers": "sanitized_errors",
     "Secret": "secrets",
@@ -172,7 +177,12 @@ if TYPE_CHECKING:
     from .mutual_tls import verify_certificate as verify_certificate
     from .pinning import PinMismatch as PinMismatch
     from .pinning import PinnedTransport as PinnedTransport
+    from .rate_limit import Ban as Ban
+    from .rate_limit import LimitRule as LimitRule
     from .rate_limit import RateLimitMiddleware as RateLimitMiddleware
+    from .rate_limit import Tier as Tier
+    from .rate_limit import attempt as attempt
+    from .rate_limit import charge as charge
     from .sanitized_errors import SanitizedErrorMiddleware as SanitizedErrorMiddleware
     from .sanitized_errors import problem_handlers as problem_handlers
     from .secrets import Secret as Secret

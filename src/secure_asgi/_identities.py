@@ -14,7 +14,7 @@ _LONGEST = 64
 _IPV4_MAPPED = b"\0" * 10 + b"\xff\xff"
 
 
-class _Mask:
+class Mask:
     """The leading bits of an IPv6 address."""
 
     __slots__ = ("_bits", "_last", "size")
@@ -30,11 +30,11 @@ class _Mask:
         return network[:-1] + bytes((network[-1] & self._last,))
 
 
-def read_mask(ipv6_prefix: int) -> _Mask:
+def read_mask(ipv6_prefix: int) -> Mask:
     """The option ``ipv6_prefix=``. Raises ``ConfigurationError``."""
     if type(ipv6_prefix) is not int or not 32 <= ipv6_prefix <= 128:
         raise ConfigurationError(f"ipv6_prefix= is a number of bits from 32 to 128, got {ipv6_prefix!r}")
-    return _Mask(ipv6_prefix)
+    return Mask(ipv6_prefix)
 
 
 def address_key(client: str | None, mask: Callable[[bytes], bytes]) -> Hashable:
@@ -46,7 +46,7 @@ def address_key(client: str | None, mask: Callable[[bytes], bytes]) -> Hashable:
     try:
         packed = socket.inet_pton(socket.AF_INET6, client.partition("%")[0])
     except (OSError, ValueError):
-        return _short(f"client {client}")
+        return short_key(f"client {client}")
     if packed.startswith(_IPV4_MAPPED):
         return socket.inet_ntop(socket.AF_INET, packed[12:])
     return mask(packed)
@@ -55,10 +55,10 @@ def address_key(client: str | None, mask: Callable[[bytes], bytes]) -> Hashable:
 def principal_key(principal: Principal) -> Hashable:
     """Issuer and subject, unambiguous: a subject is unique only at its issuer, and may hold any character."""
     issuer = principal.issuer
-    return _short(f"{len(issuer)}:{issuer}{principal.subject}")
+    return short_key(f"{len(issuer)}:{issuer}{principal.subject}")
 
 
-def _short(name: str) -> Hashable:
+def short_key(name: str) -> Hashable:
     """A long or wide name is kept as its digest: 100 kB of identifier cost what an address costs."""
     if len(name) <= _LONGEST and name.isascii():
         return name

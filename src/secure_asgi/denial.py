@@ -80,6 +80,8 @@ class Reason(StrEnum):
     PLAINTEXT_REDIRECTED = "plaintext_redirected"
     # rate_limit
     RATE_LIMITED = "rate_limited"
+    BANNED = "banned"
+    COST_EXCEEDED = "cost_exceeded"
     # mutual_tls
     TLS_UNKNOWN = "tls_unknown"
     CERTIFICATE_MISSING = "certificate_missing"

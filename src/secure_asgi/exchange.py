@@ -137,6 +137,7 @@ class Exchange:
     ``client`` (an address, None when unknown or a Unix socket) and ``scheme`` are what is trusted, not what was
     claimed: the socket's own until a layer knows better. ``peer`` is the raw socket peer if our server hook recorded
     it; ``server_client`` is what the server put into ``scope["client"]``, before a layer of ours did.
+    ``client_is_proxy``: no client behind it is known, and it is one of our own proxies.
     ``client_request_id`` is an X-Request-ID that was not believed, escaped. ``host`` is what TrustedHost passed,
     lower-case and without a port, else empty. ``challengers`` are of the layers that authenticate, and that the request
     has passed, outermost first. ``denial`` is the refusal that was sent; ``decisions`` what each gate
@@ -155,6 +156,7 @@ class Exchange:
         "bytes_sent",
         "challengers",
         "client",
+        "client_is_proxy",
         "client_request_id",
         "decisions",
         "denial",
@@ -195,6 +197,7 @@ class Exchange:
             elif recorded:
                 self.scheme = kind
         self.client: str | None = client[0] if client and client[0] and client[0] != NO_ADDRESS else None
+        self.client_is_proxy: bool = False
         self.host: str = ""
         self.client_request_id: str = ""
         self.peer_certificate: PeerCertificate | None = None

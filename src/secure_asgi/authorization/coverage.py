@@ -10,9 +10,9 @@ from typing import Final, Literal
 
 from .._paths import PathSet
 from .._routes import RouteEntry
+from .._rule_table import WEBSOCKET, names
 from .._templates import Template
 from .rules import Rule
-from .table import WEBSOCKET, names
 
 Kind = Literal["route_without_rule", "rule_without_route", "rule_shadowed", "rule_misplaced"]
 

@@ -14,6 +14,7 @@ from .._asgi import ASGIApp, Scope
 from .._challengers import unauthenticated
 from .._paths import route_path
 from .._routes import root_path_of, routes_of
+from .._rule_table import WEBSOCKET, RuleTable
 from ..denial import Denial, Reason
 from ..errors import ConfigurationError
 from ..exchange import Decision, Exchange
@@ -23,7 +24,6 @@ from .decision_point import DecisionPoint
 from .predicates import Access, Predicates
 from .roles import RoleMap
 from .rules import Rule
-from .table import WEBSOCKET, RuleTable
 
 logger = logging.getLogger("secure_asgi")
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from .._challengers import forbidden, unauthenticated
+from .._rule_table import read_methods
 from .._templates import Template
 from ..denial import Denial, Reason
 from ..errors import ConfigurationError
@@ -27,7 +28,6 @@ from .checks import (
 from .details import WantedDetails
 from .roles import NOTHING_HELD, Held
 
-_METHOD: Final = re.compile(r"[A-Z][A-Z-]*")
 _SCOPE: Final = re.compile(r"[!#-\[\]-~]+")
 """RFC 6749 section 3.3; what can be named in a challenge."""
 _IN_CHALLENGES: Final = frozenset(("scopes", "any_scopes", "acr"))
@@ -112,7 +112,7 @@ class Rule:
         public: bool = False,
     ) -> None:
         template = Template(path)
-        named = _methods(methods)
+        named = read_methods(methods)
         name = f"{'*' if named is None else ','.join(sorted(named))} {path}"
         details = None if authorization_details is None else WantedDetails(authorization_details, template.names)
         asked: dict[str, Any] = {
@@ -209,20 +209,6 @@ def _checks_of(
     if asked["acr"] or asked["amr"] or asked["max_age"] is not None:
         checks.append(by_sign_in(rule, asked["acr"], asked["amr"], asked["max_age"]))
     return tuple(checks)
-
-
-def _methods(given: str | Iterable[str]) -> frozenset[str] | None:
-    methods = _several(given)
-    if methods == ("*",):
-        return None
-    for method in methods or ("",):
-        if not isinstance(method, str) or not _METHOD.fullmatch(method):
-            better = f"; write {method.upper()!r}" if isinstance(method, str) and method.isalpha() else ""
-            raise ConfigurationError(
-                f'methods are "GET", several, "*" alone for all of HTTP, or "WEBSOCKET", in capitals; got {given!r}'
-                + better
-            )
-    return frozenset(methods)
 
 
 def _words(given: str | Iterable[str], option: str) -> tuple[str, ...]:

@@ -112,7 +112,7 @@ def _rows(chains: list[Chain], routes: list[RouteEntry]) -> Iterator[RouteRow]:
             continue
         text = route.template.text
         over = [chain for chain in chains if _is_below(text, chain.prefix)]
-        limits = tuple(limit for chain in over for limit in _limits(chain, text))
+        limits = tuple(limit for chain in over for limit in _limits(chain, text, route))
         exempt = tuple(
             layer.place for chain in over for layer in chain.layers if text[len(chain.prefix) :] in layer.exempt
         )
@@ -148,11 +148,11 @@ def _summary(row: Row, layer: AuthorizationMiddleware) -> str:
     return "authenticated (default)" if layer.default == "authenticated" else ""
 
 
-def _limits(chain: Chain, path: str) -> Iterator[str]:
+def _limits(chain: Chain, path: str, route: RouteEntry) -> Iterator[str]:
+    methods = ("WEBSOCKET",) if route.kind == "websocket" else route.methods
     for layer in chain.layers:
         if isinstance(layer, RateLimitMiddleware) and path[len(chain.prefix) :] not in layer.exempt:
-            key = layer.place.partition(":")[2]
-            yield from (f"{limit} by {key}" for limit in layer.limits)
+            yield from (f"{limit} by {layer.key}" for limit in layer.limits_at(methods, path[len(chain.prefix) :]))
 
 
 def _is_below(path: str, prefix: str) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..flow import Layer
+from ..rate_limit.fields import DESCRIPTIONS
 
 _SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -41,6 +42,14 @@ _INVALID: dict[str, Any] = {
     }
 }
 
+_QUOTA_EXCEEDED: dict[str, Any] = {
+    "violated-policies": {
+        "type": "array",
+        "items": {"type": "string"},
+        "description": "The limits that have no room, by the names that they have in the fields.",
+    }
+}
+
 
 def free_name(known: Mapping[str, Any], name: str, what: Mapping[str, Any]) -> str:
     """``name``, or the next one under which the application has described nothing else than ``what``."""
@@ -55,15 +64,10 @@ def _field(description: str, kind: str = "string") -> dict[str, Any]:
 
 _CHALLENGE = _field("How to authenticate: a challenge for each scheme (RFC 9110 section 11.6.1).")
 _WAIT = _field("Seconds to wait before the request is repeated.", "integer")
-_QUOTA = {
-    "Retry-After": _WAIT,
-    "RateLimit": _field("What is left of a limit, and until when."),
-    "RateLimit-Policy": _field("The limits that apply."),
-}
 _RESPONSES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "401": ("Unauthenticated", "No credentials that are valid here.", {"WWW-Authenticate": _CHALLENGE}),
     "403": ("Forbidden", "Known, and not allowed to do this.", {"WWW-Authenticate": _CHALLENGE}),
-    "429": ("TooManyRequests", "A limit is used up.", _QUOTA),
+    "429": ("TooManyRequests", "A limit is used up.", {"Retry-After": _WAIT}),
     "503": ("Unavailable", "This cannot be decided at the moment.", {"Retry-After": _WAIT}),
 }
 
@@ -73,6 +77,8 @@ class Responses:
 
     def __init__(self, layers: Sequence[Layer], components: dict[str, Any]) -> None:
         self._limits = [layer for layer in layers if layer.name == "rate_limit"]
+        self._closing = [layer for layer in self._limits if getattr(layer, "fails_closed", False)]
+        self._throttles = [layer for layer in layers if layer.name == "throttle"]
         self._deciding = [layer for layer in layers if layer.name in ("mutual_tls", "authorization")]
         self._asking = [layer for layer in layers if layer.name in ("bearer", "api_keys")]
         self._scoped = [layer for layer in self._asking if getattr(layer, "required_scopes", ())]
@@ -85,13 +91,16 @@ class Responses:
             # For want of a certificate, a client is refused with 403.
             "401": _any_at(self._asking, path),
             "403": has_dependency or _any_at([*self._deciding, *self._scoped], path),
-            "429": _any_at(self._limits, path),
-            "503": _any_at([*self._deciding, *self._asking], path),
+            "429": _any_at([*self._limits, *self._refusing(429)], path),
+            "503": _any_at([*self._deciding, *self._asking, *self._closing, *self._refusing(503)], path),
         }
         declared: dict[str, Any] = operation.setdefault("responses", {})
         for status, does in applies.items():
             if does and status not in declared and f"{status[0]}XX" not in declared:
-                declared[status] = {"$ref": f"#/components/responses/{self._described(status)}"}
+                declared[status] = {"$ref": f"#/components/responses/{self._described(status, path)}"}
+
+    def _refusing(self, status: int) -> list[Layer]:
+        return [layer for layer in self._throttles if getattr(layer, "refusal_status", 0) == status]
 
     def problem(self) -> str:
         """The reference to the schema of a problem."""
@@ -106,10 +115,19 @@ class Responses:
         known[name] = what
         return name
 
-    def _described(self, status: str) -> str:
+    def _described(self, status: str, path: str) -> str:
         name, description, headers = _RESPONSES[status]
-        content = {"application/problem+json": {"schema": {"$ref": self.problem()}}}
+        schema = {"$ref": self.problem()}
+        if status == "429":
+            schema = {"$ref": self.extended("QuotaExceeded", _QUOTA_EXCEEDED)}
+            headers = {**headers, **_quota_fields([layer for layer in self._limits if path not in layer.exempt])}
+        content = {"application/problem+json": {"schema": schema}}
         return self.name_in("responses", name, {"description": description, "headers": headers, "content": content})
+
+    def extended(self, name: str, members: dict[str, Any]) -> str:
+        """The reference to the schema of a problem that has further members."""
+        schema = {"allOf": [{"$ref": self.problem()}, {"type": "object", "properties": members}]}
+        return f"#/components/schemas/{self.name_in('schemas', name, schema)}"
 
 
 def replace_validation_body(document: dict[str, Any], responses: Responses) -> None:
@@ -119,13 +137,18 @@ def replace_validation_body(document: dict[str, Any], responses: Responses) -> N
         for operation in item.values():
             invalid = operation.get("responses", {}).get("422") if isinstance(operation, dict) else None
             if invalid is not None and invalid.get("content") == fastapis:
-                schema = {"allOf": [{"$ref": responses.problem()}, {"type": "object", "properties": _INVALID}]}
-                name = responses.name_in("schemas", "InvalidRequest", schema)
-                invalid["content"] = {"application/problem+json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
+                schema = {"$ref": responses.extended("InvalidRequest", _INVALID)}
+                invalid["content"] = {"application/problem+json": {"schema": schema}}
     schemas: dict[str, Any] = document["components"].get("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         if f'"#/components/schemas/{unused}"' not in json.dumps(document):
             schemas.pop(unused, None)
+
+
+def _quota_fields(layers: Sequence[Layer]) -> dict[str, Any]:
+    """What the fields that ``layers`` write say, each once."""
+    names = [name for layer in layers for name in getattr(layer, "field_names", ("RateLimit", "RateLimit-Policy"))]
+    return {name: _field(*DESCRIPTIONS[name]) for name in names}
 
 
 def _any_at(layers: Sequence[Layer], path: str) -> bool:

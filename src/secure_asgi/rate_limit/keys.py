@@ -1,53 +1,171 @@
 """Who is counted: a request's key, short whatever it was made from (RL-15)."""
 
 import inspect
-from collections.abc import Callable, Hashable
-from typing import Literal
+from collections.abc import Callable, Hashable, Iterable
+from functools import partial
+from hashlib import blake2b
+from typing import Any, Literal, NamedTuple
 
 from .._asgi import Fields, Scope
 from .._identities import UNKNOWN as UNKNOWN
-from .._identities import _short, principal_key, read_mask
+from .._identities import Mask as Mask
 from .._identities import address_key as address_key
+from .._identities import principal_key as principal_key
+from .._identities import read_mask
+from .._identities import short_key as _short
+from .._paths import route_path
+from .._routes import RouteEntry, routes_of
+from .._rule_table import WEBSOCKET, RuleTable
+from .._templates import Template
 from ..errors import ConfigurationError
 from ..exchange import Exchange
 
 KeyFunction = Callable[[Exchange, Scope], str]
 """A key of one's own: plain function, an answer for every request. What it raises is an error, never a pass."""
 
-Identify = Callable[[Exchange, Scope], Hashable]
-
 _PREFLIGHT = b"CORS preflight by "
 """Longer than an IPv6 address, which is the other kind of key in bytes: the two are never mistaken."""
 
 
-def identify_by(key: Literal["client", "principal"] | KeyFunction, *, ipv6_prefix: int) -> Identify:
-    """The function that names a request's key. Raises ``ConfigurationError`` for an option it cannot follow."""
-    mask = read_mask(ipv6_prefix)
+Part = Literal["client", "principal", "api-key", "certificate", "route"] | str | KeyFunction
+"""One part of a key: one of these words, ``"claim:<name>"``, or a function."""
 
-    def client(exchange: Exchange, scope: Scope) -> Hashable:
-        return address_key(exchange.client, mask)
+_CLAIM = "claim:"
 
-    def principal(exchange: Exchange, scope: Scope) -> Hashable:
-        who = exchange.principal
-        return address_key(exchange.client, mask) if who is None else principal_key(who)
 
-    if key == "client":
-        return client
-    if key == "principal":
-        return principal
-    if not callable(key) or inspect.iscoroutinefunction(key):
-        raise ConfigurationError(
-            f'key= is "client", "principal" or a plain function of (exchange, scope) that returns a string, got {key!r}'
+class Identify:
+    """``key=`` and what it means. ``place`` is the part of the layer's slot that it decides; ``name`` its public name.
+
+    Several parts make one key, unambiguously. Raises ``ConfigurationError`` for a part that it cannot follow.
+    """
+
+    __slots__ = ("_routes", "mask", "name", "of", "parts", "place")
+
+    of: Callable[[Exchange, Scope], Hashable]
+
+    def __init__(self, key: Part | Iterable[Part], *, ipv6_prefix: int) -> None:
+        self.mask = read_mask(ipv6_prefix)
+        self.parts = (key,) if isinstance(key, str) or not isinstance(key, Iterable) else tuple(key)
+        self.place = place_of(key)
+        self._routes: RuleTable[_Route] | None = None
+        readers = [self._reader(part) for part in self.parts]
+        if not readers:
+            raise ConfigurationError('key= needs at least one part, such as "client"')
+        self.name = "-".join(
+            part.partition(":")[2] or part if isinstance(part, str) else "custom" for part in self.parts
         )
-    chosen: Callable[[Exchange, Scope], object] = key
+        self.of = readers[0] if len(readers) == 1 else partial(_joined, tuple(readers))
 
-    def custom(exchange: Exchange, scope: Scope) -> Hashable:
-        name = chosen(exchange, scope)
-        if not isinstance(name, str):
-            raise TypeError(f"key= must return a string, and returned {type(name).__name__}")
-        return _short(name)
+    @property
+    def needs_routes(self) -> bool:
+        return "route" in self.parts
 
-    return custom
+    def learn_routes(self, app: Any) -> None:
+        """Which paths are one route. An application that shows none has one route for all of them."""
+        routes = routes_of(app) or []
+        self._routes = RuleTable([_Route(route) for route in routes if route.kind in ("http", "websocket")])
+
+    def _reader(self, part: Any) -> Callable[[Exchange, Scope], Hashable]:
+        known: dict[str, Callable[[Exchange, Scope], Hashable]] = {
+            "client": self._client,
+            "principal": self._principal,
+            "api-key": self._api_key,
+            "certificate": self._certificate,
+            "route": self._route,
+        }
+        if isinstance(part, str):
+            if part in known:
+                return known[part]
+            if part.startswith(_CLAIM) and part != _CLAIM:
+                return partial(self._claim, part.removeprefix(_CLAIM))
+        elif callable(part) and not inspect.iscoroutinefunction(part):
+            return partial(_custom, part)
+        raise ConfigurationError(
+            'key= is "client", "principal", "api-key", "certificate", "route", "claim:<name>", a plain function of '
+            f"(exchange, scope) that returns a string, or several of these; got {part!r}"
+        )
+
+    def _client(self, exchange: Exchange, scope: Scope) -> Hashable:
+        return address_key(exchange.client, self.mask)
+
+    def _principal(self, exchange: Exchange, scope: Scope) -> Hashable:
+        who = exchange.principal
+        return address_key(exchange.client, self.mask) if who is None else principal_key(who)
+
+    def _api_key(self, exchange: Exchange, scope: Scope) -> Hashable:
+        who = exchange.principal
+        if who is None or who.method != "api-key":
+            return self._principal(exchange, scope)
+        return _short(f"api-key {who.token_id}")
+
+    def _certificate(self, exchange: Exchange, scope: Scope) -> Hashable:
+        certificate = exchange.peer_certificate
+        return self._principal(exchange, scope) if certificate is None else bytes.fromhex(certificate.sha256)
+
+    def _claim(self, name: str, exchange: Exchange, scope: Scope) -> Hashable:
+        who = exchange.principal
+        value = None if who is None else who.claims.get(name)
+        if who is None or not isinstance(value, (str, int)):
+            return self._principal(exchange, scope)
+        # Two issuers may give one name to different tenants; 1 is not "1".
+        return _short(f"claim {len(who.issuer)}:{who.issuer}{value!r}")
+
+    def _route(self, exchange: Exchange, scope: Scope) -> Hashable:
+        method = WEBSOCKET if scope["type"] == "websocket" else scope["method"]
+        found = None if self._routes is None else self._routes.find(method, route_path(scope))
+        return _short("route" if found is None else f"route {found[0].template.text}")
+
+
+class _Route(NamedTuple):
+    entry: RouteEntry
+
+    @property
+    def methods(self) -> frozenset[str] | None:
+        # A method that a route refuses is one of its requests all the same.
+        return frozenset((WEBSOCKET,)) if self.entry.kind == "websocket" else None
+
+    @property
+    def template(self) -> Template:
+        return self.entry.template
+
+
+def place_of(key: Any) -> str:
+    """``"client"`` where the key is known before anybody has authenticated, ``"principal"`` where it is after that,
+    ``"custom"`` with a function in it."""
+    parts = (key,) if isinstance(key, str) or not isinstance(key, Iterable) else tuple(key)
+    if any(not isinstance(part, str) for part in parts):
+        return "custom"
+    return "client" if set(parts) <= {"client", "route"} else "principal"
+
+
+def _custom(function: Callable[[Exchange, Scope], object], exchange: Exchange, scope: Scope) -> Hashable:
+    name = function(exchange, scope)
+    if not isinstance(name, str):
+        raise TypeError(f"key= must return a string, and returned {type(name).__name__}")
+    return _short(name)
+
+
+def octets_of(key: Hashable) -> tuple[bytes, bytes]:
+    """A key's kind, text or octets, and its octets: together they are unambiguous."""
+    if isinstance(key, str):
+        return b"text ", key.encode("utf-8", "surrogatepass")
+    if isinstance(key, bytes):
+        return b"octets ", key
+    raise TypeError(f"a key is text or octets, got {type(key).__name__}")
+
+
+def _joined(readers: tuple[Callable[[Exchange, Scope], Hashable], ...], exchange: Exchange, scope: Scope) -> Hashable:
+    """A digest over the parts, each with its kind and its length before it."""
+    digest = blake2b(digest_size=20)
+    for reader in readers:
+        kind, raw = octets_of(reader(exchange, scope))
+        digest.update(b"%b%d:%b" % (kind, len(raw), raw))
+    return digest.digest()
+
+
+def name_key(name: str) -> Hashable:
+    """The key of a name that somebody tries to sign in with, which is no address and no principal."""
+    return _short(f"name {name}")
 
 
 def preflight_key(key: Hashable) -> bytes:

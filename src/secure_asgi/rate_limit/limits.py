@@ -8,7 +8,7 @@ from ..errors import ConfigurationError
 NANOSECONDS = 1_000_000_000
 
 MAX_AMOUNT = 1_000_000_000
-"""Units in one limit: an amount must fit into half of a packed count (``sliding_window.SHIFT``)."""
+"""Units in one limit: twice an amount must fit into half of a packed count (``sliding_window.SHIFT``)."""
 
 
 _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
@@ -31,24 +31,24 @@ class Limit:
         return f"{self.amount}/{unit}" if count == 1 else f"{self.amount}/{count} {unit}s"
 
 
-def read_limits(given: str | Iterable[str]) -> tuple[Limit, ...]:
+def read_limits(given: str | Iterable[str], *, option: str = "limits") -> tuple[Limit, ...]:
     """The limits in the order given. Raises ``ConfigurationError`` for what is not a limit, or could never bind."""
     texts = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
     if not texts:
-        raise ConfigurationError('limits= needs at least one limit, such as "600/minute"')
+        raise ConfigurationError(f'{option}= needs at least one limit, such as "600/minute"')
     found: dict[int, Limit] = {}
     for text in texts:
-        for limit in _parse(text):
+        for limit in _parse(text, option):
             if limit.seconds in found:
                 raise ConfigurationError(
-                    f"limits= gives two amounts for the same {limit.seconds} seconds, of which only the lower one "
+                    f"{option}= gives two amounts for the same {limit.seconds} seconds, of which only the lower one "
                     f"could ever bind: keep one, got {given!r}"
                 )
             found[limit.seconds] = limit
     return tuple(found.values())
 
 
-def _parse(text: str) -> list[Limit]:
+def _parse(text: str, option: str) -> list[Limit]:
     try:
         from limits import parse_many  # here, because it loads its storages: no import of ours waits for them
     except ImportError:
@@ -57,11 +57,11 @@ def _parse(text: str) -> list[Limit]:
         items = parse_many(text)
     except ValueError:
         raise ConfigurationError(
-            f'limits= takes strings such as "600/minute" or "10/second; 600/minute", got {text!r}'
+            f'{option}= takes strings such as "600/minute" or "10/second; 600/minute", got {text!r}'
         ) from None
     for item in items:
         if not 1 <= item.amount <= MAX_AMOUNT:
             raise ConfigurationError(
-                f"limits= takes amounts from 1 to {MAX_AMOUNT} (take a route away to refuse it always), got {text!r}"
+                f"{option}= takes amounts from 1 to {MAX_AMOUNT} (take a route away to refuse it always), got {text!r}"
             )
     return [Limit(item.amount, item.get_expiry()) for item in items]

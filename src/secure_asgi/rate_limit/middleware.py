@@ -1,45 +1,65 @@
 """Rate limits: 429 (RFC 6585 section 4) for whoever asks too often, and fields that say so in time."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import date
+from hashlib import blake2b
 from typing import Any, Literal
 
-from .._asgi import ASGIApp, RawHeaders, Scope
-from ..denial import Denial, Reason
+from .._asgi import ASGIApp, Message, RawHeaders, Scope
+from .._paths import route_path
+from .._routes import root_path_of
+from .._rule_table import WEBSOCKET, RuleTable
+from ..denial import Denial
 from ..errors import ConfigurationError
 from ..exchange import Exchange
 from ..flow import Layer
-from .fields import FOREVER, IETFFields, LegacyFields, Policy, horizon_of, seconds
-from .keys import KeyFunction, identify_by, is_preflight, preflight_key
+from ..secrets import Secret
+from .bans import Ban
+from .charges import Charge, Charges
+from .counting import Banned, Bucket, Strategy, Verdict
+from .fields import FOREVER, REQUESTS, Dialect, Headers, Legacy, Policy, horizon_of, writers
+from .generations import Clock
+from .keys import Identify, Part, is_preflight, name_key, octets_of, place_of, preflight_key
 from .limits import Limit, read_limits
-from .sliding_window import Clock, SlidingWindow, Standing, units_free, wait_for
+from .memory import STRATEGIES, MemoryStore
+from .plans import Plan, name_limits, read_bursts, read_cost
+from .presets import with_preset
+from .refusals import banned, exceeded, too_costly
+from .rules import Cost, LimitRule, Tier
 
-QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+MEMORY = "memory://"
 
-_DETAIL = "Too many requests. Wait as long as Retry-After says, and repeat this one."
-
-_WRITERS: dict[str, tuple[type[IETFFields] | type[LegacyFields], ...]] = {
-    "ietf": (IETFFields,),
-    "legacy": (LegacyFields,),
-    "both": (IETFFields, LegacyFields),
-    "off": (),
-}
+FAILURES = frozenset((400, 401, 403))
+"""Statuses that say that somebody has not signed in: RFC 6749 section 5.2 has 400 for it."""
 
 
 class RateLimitMiddleware(Layer):
     """Refuses a request when its key has used up a limit; what is refused is not charged.
 
-    ``limits`` one limit string, several (``"10/second; 600/minute"``) or an iterable of them: all are decided together.
-    ``key`` is who is counted: ``"client"`` the trusted address, ``"principal"`` the authenticated one (the address
-    where there is none), or a plain function of ``(exchange, scope)`` that returns a string. ``headers`` which fields
-    are written. ``cost`` units a request takes. ``ipv6_prefix`` the bits of an IPv6 address that count as one client.
-    ``max_keys`` bounds the counters kept of each limit: 130 bytes for an address, 190 for a name, at most.
-    ``policy`` the limits' public names, as many as there are limits. ``strategy`` and ``storage`` have one value so
-    far. ``clock`` is for tests: nanoseconds, never going back.
+    Who and how much: ``limits`` one limit string, several (``"10/second; 600/minute"``) or an iterable of them: all are
+    decided together. ``key`` is who is counted: ``"client"`` the trusted address, ``"principal"`` the authenticated one
+    (the address where there is none), ``"api-key"``, ``"certificate"`` and ``"claim:<name>"`` (a tenant; all three: the
+    principal where there is none), ``"route"`` the template, a plain function of ``(exchange, scope)`` that returns a
+    string, or several of these. ``rules`` are other limits for some paths, ``tiers`` for some principals, ``messages``
+    limits for what a WebSocket sends. ``preset`` ``"public"``, ``"standard"`` or ``"login"``: a cited starting point.
+    ``ipv6_prefix`` the bits of an IPv6 address that count as one client.
 
-    A WebSocket is counted once, at its handshake; a CORS preflight in a bucket of its own (RL-16). Counters live in
-    this process only. Not checked: how large, slow or costly a request is.
+    What is counted: ``cost`` units a request takes, a number or a function of ``(exchange, scope)``; ``unit`` their
+    name; ``settle`` a function of the exchange that says at the end what it really cost (``charge()`` says it from a
+    handler). ``counts="failures"`` gives back what was charged unless the answer's status is one of ``failures``.
+
+    How: ``strategy``; ``burst`` units at once, for GCRA; ``storage`` has one value so far. ``max_keys`` bounds the
+    counters kept of each limit: 130 bytes for an address, 190 for a name, at most; a moving window takes 44 more for
+    each charge that counts. ``ban`` refuses for a while who was refused too often.
+
+    What is told: ``headers`` which fields, ``dialect`` of which draft, ``legacy`` whether X-RateLimit-Reset is a
+    ``"delta"`` or the ``"epoch"``, ``policy`` the limits' public names; with ``partition_secret``, ``pk`` is sent, a
+    keyed hash of whose quota it is. ``clock`` is
+    for tests: nanoseconds, never going back.
+
+    A WebSocket is counted at its handshake; a CORS preflight in a bucket of its own (RL-16). Not checked: how large or
+    slow a request is, and how many run at once.
     """
 
     name = "rate_limit"
@@ -48,110 +68,278 @@ class RateLimitMiddleware(Layer):
         self,
         app: ASGIApp | None = None,
         *,
-        limits: str | Iterable[str],
-        key: Literal["client", "principal"] | KeyFunction = "client",
-        headers: Literal["ietf", "legacy", "both", "off"] = "ietf",
-        cost: int = 1,
+        limits: str | Iterable[str] | None = None,
+        key: Part | Iterable[Part] | None = None,
+        rules: LimitRule | Iterable[LimitRule] = (),
+        tiers: Tier | Iterable[Tier] = (),
+        messages: str | Iterable[str] | None = None,
+        preset: Literal["public", "standard", "login"] | None = None,
+        headers: Headers = "ietf",
+        dialect: Dialect = "draft-10",
+        legacy: Legacy = "delta",
+        partition_secret: str | Secret | None = None,
+        policy: str | Iterable[str] | None = None,
+        cost: Cost = 1,
+        unit: str = REQUESTS,
+        settle: Callable[[Exchange], int] | None = None,
+        counts: Literal["all", "failures"] | None = None,
+        failures: int | Iterable[int] = FAILURES,
+        strategy: Strategy = "sliding-window",
+        burst: int | Iterable[int] | None = None,
+        storage: str = MEMORY,
+        ban: Ban | None = None,
         ipv6_prefix: int = 56,
         max_keys: int = 250_000,
-        policy: str | Iterable[str] | None = None,
-        strategy: Literal["sliding-window"] = "sliding-window",
-        storage: str = "memory://",
         clock: Clock = time.monotonic_ns,
         mode: Literal["enforce", "shadow"] = "enforce",
         shadow_until: date | None = None,
         exempt: str | Iterable[str] = (),
     ) -> None:
-        _check(strategy, "strategy", "sliding-window")
-        _check(storage, "storage", "memory://")
-        if headers not in _WRITERS:
-            raise ConfigurationError(f'headers= is "ietf", "legacy", "both" or "off", got {headers!r}')
-        if type(max_keys) is not int or max_keys < 2:
-            raise ConfigurationError(f"max_keys= is a number of counters, at least 2, got {max_keys!r}")
-        self._limits = read_limits(limits)
-        self._cost = _read_cost(cost, self._limits)
-        self._identify = identify_by(key, ipv6_prefix=ipv6_prefix)
-        self._policies = _name_policies(self._limits, policy, key if isinstance(key, str) else "custom", cost)
-        self._writers = tuple(writer(self._policies) for writer in _WRITERS[headers])
-        self._counters = SlidingWindow(self._limits, max_keys=max_keys, clock=clock)
-        super().__init__(app, mode=mode, shadow_until=shadow_until, exempt=exempt, place=self.slot(key=key))
+        chosen = with_preset(preset, {"limits": limits, "key": key, "counts": counts})
+        _one_of("strategy", strategy, STRATEGIES)
+        if storage != MEMORY:
+            # What was given is not repeated: a storage URI may hold a password.
+            raise ConfigurationError(f'storage= has one value in this version: "{MEMORY}"')
+        _one_of("counts", chosen["counts"], ("all", "failures"))
+        _whole("max_keys", max_keys, 2, "counters")
+        if ban is not None and not isinstance(ban, Ban):
+            raise ConfigurationError(f"ban= takes a Ban(...), got {ban!r}")
+        if settle is not None and not callable(settle):
+            raise ConfigurationError(f"settle= is a function of the exchange that returns units, got {settle!r}")
+        self._identify = Identify(chosen["key"], ipv6_prefix=ipv6_prefix)
+        self.key = self._identify.name
+        self.counts: str = chosen["counts"]
+        self.unit = unit
+        self._failures = frozenset((failures,) if isinstance(failures, int) else failures)
+        self._settle = settle
+        self._settles = settle is not None or self.counts == "failures" or self.unit != REQUESTS
+        self._ban = ban
+        self.strategy = strategy
+        self._store = MemoryStore(strategy=strategy, max_keys=max_keys, clock=clock, ban=ban)
+        self._field_options = (headers, dialect, legacy)
+        self._partition_secret = _read_secret(partition_secret)
+        self.rules = _several(rules, LimitRule, "rules")
+        self.tiers = _several(tiers, Tier, "tiers")
+        if self.tiers and self._identify.place == "client":
+            raise ConfigurationError(
+                'tiers= need somebody to be known, and key="client" is counted before that: give key="principal"'
+            )
+        self._buckets: dict[str, Bucket] = {}
+        self._plan: Plan | None = None
+        own: tuple[Bucket, ...] = ()
+        if chosen["limits"] is not None:
+            read = read_limits(chosen["limits"])
+            own = self._name(read, name_limits(read, policy, self.key), read_bursts(burst, read, strategy))
+            self._plan = self._make("", own, cost)
+        elif not self.rules and not self.tiers and messages is None:
+            raise ConfigurationError('limits= needs at least one limit, such as "600/minute", or give rules=')
+        self._by_rule = {rule: self._plan_of_rule(rule, own, cost) for rule in self.rules}
+        self._by_tier = {tier: self._plan_of_tier(tier, cost) for tier in self.tiers}
+        self._messages = None if messages is None else self._plan_of_messages(messages)
+        self._table = RuleTable(self.rules) if self.rules else None
+        self._root_path = ""
+        super().__init__(app, mode=mode, shadow_until=shadow_until, exempt=exempt, place=self.slot(key=chosen["key"]))
 
     @classmethod
     def slot(cls, **options: Any) -> str:
         """By client before anything costs CPU; by principal, or by a key of one's own, where the principal is known."""
-        key = options.get("key", "client")
-        return f"rate_limit:{key if isinstance(key, str) else 'custom'}"
+        preset = options.get("preset")
+        key = with_preset(preset if isinstance(preset, str) else None, {"key": options.get("key")})["key"]
+        return f"rate_limit:{place_of(key)}"
 
     @property
-    def limits(self) -> tuple[str, ...]:
-        """As ``limits=`` takes them: ``"600/minute"``."""
-        return tuple(map(str, self._limits))
+    def plans(self) -> tuple[Plan, ...]:
+        """All of them: the layer's own, those of its rules, its tiers and its messages."""
+        own = () if self._plan is None else (self._plan,)
+        messages = () if self._messages is None else (self._messages,)
+        return (*own, *self._by_rule.values(), *self._by_tier.values(), *messages)
+
+    @property
+    def field_names(self) -> tuple[str, ...]:
+        """The fields that it writes, for a document of the API."""
+        return tuple(dict.fromkeys(name for plan in self.plans for writer in plan.writers for name in writer.names))
+
+    def limits_at(self, methods: Iterable[str] | None, path: str) -> tuple[str, ...]:
+        """The limits of requests to ``path``, as ``limits=`` takes them: ``"600/minute"``; without tiers."""
+        plan = self._plan
+        if self._table is not None:
+            found = [self._table.find(method, path) for method in sorted(methods or ("*",))]
+            plan = self._by_rule[found[0][0]] if found and found[0] is not None else plan
+        return () if plan is None else tuple(str(bucket.limit) for bucket in plan.buckets)
 
     def on_request(self, exchange: Exchange, scope: Scope) -> Denial | None:
-        key = self._identify(exchange, scope)
+        plan = self._plan
+        if self._table is not None or self.tiers:
+            plan = self._plan_for(exchange, scope)
+        if self._messages is not None and scope["type"] == "websocket":
+            exchange.memo[self._messages.name] = self._identify.of(exchange, scope)
+        if plan is None:
+            return None
+        key = self._identify.of(exchange, scope)
+        is_told = True
         if scope.get("method") == "OPTIONS" and is_preflight(exchange.fields(scope)):
             # Apart, and in silence: the fields would tell of a bucket that the real request does not draw on.
-            admitted, standings = self._counters.hit(preflight_key(key), self._cost)
+            key, is_told = preflight_key(key), False
+        cost = plan.cost
+        if type(cost) is not int:
+            cost = plan.cost_of(exchange, scope)
+            if cost > plan.lowest:
+                return too_costly(cost, plan.lowest)
+        if self._ban is None:
+            outcome = plan.counter.hit(key, cost)
         else:
-            admitted, standings = self._counters.hit(key, self._cost)
-            if self._writers:
-                exchange.memo[self] = standings
-        return None if admitted else self._refusal(standings)
+            outcome = plan.counter.hit(key, cost, not (exchange.client_is_proxy or self._ban.spares(exchange.client)))
+        if isinstance(outcome, Banned):
+            return banned(outcome)
+        if is_told and plan.writers:
+            exchange.memo[self] = (plan, outcome, cost, key)
+        if not outcome[0]:
+            return exceeded(plan.policies, plan.readings(outcome, cost), cost)
+        if self._settles:
+            self._remember(exchange, plan, key, outcome, cost)
+        return None
 
     def on_response(self, exchange: Exchange, headers: RawHeaders) -> None:
-        standings = exchange.memo.get(self)
+        told = exchange.memo.get(self)
         status = exchange.status or 0
-        if standings is None or status == 101 or exchange.shadowed(self):
+        if told is None or status == 101 or exchange.shadowed(self):
             return
+        plan, verdict, cost, key = told
         horizon = FOREVER if status < 300 else horizon_of(headers)
-        for writer in self._writers:
-            writer.write(headers, standings, horizon)
+        readings = plan.readings(verdict, cost)
+        for writer in plan.writers:
+            writer.write(headers, readings, horizon, self._partition(key))
 
-    def _refusal(self, standings: Sequence[Standing]) -> Denial:
-        violated: list[str] = []
-        wait = 0
-        for policy, standing in zip(self._policies, standings, strict=True):
-            if units_free(policy.limit, standing) < self._cost:
-                violated.append(policy.name)
-                wait = max(wait, seconds(wait_for(policy.limit, standing, self._cost)))
-        return Denial(
-            Reason.RATE_LIMITED,
-            429,
-            _DETAIL,
-            title="Quota Exceeded",
-            type=QUOTA_EXCEEDED,
-            headers=((b"retry-after", b"%d" % wait),),
-            members={"violated-policies": violated},
-            note=f"{', '.join(violated)}: full for {wait} s",
+    def on_message(self, exchange: Exchange, message: Message) -> Denial | None:
+        plan = self._messages
+        return None if plan is None else self._count(plan, exchange.memo[plan.name], 1)[0]
+
+    def on_end(self, exchange: Exchange) -> None:
+        for one in exchange.memo.get(Charges, ()):
+            if one.layer is self:
+                one.plan.counter.settle(one.key, one.verdict, one.reserved, self._real_cost(exchange, one))
+
+    def on_application(self, app: ASGIApp) -> None:
+        self._root_path = root_path_of(app)
+        if self._identify.needs_routes:
+            self._identify.learn_routes(app)
+
+    def count_name(self, exchange: Exchange, name: str) -> Denial | None:
+        """What ``attempt`` asks of a layer that has let the request in."""
+        plan = next(one.plan for one in exchange.memo[Charges] if one.layer is self)
+        key = name_key(name)
+        denial, verdict = self._count(plan, key, 1)
+        if verdict is not None:
+            self._remember(exchange, plan, key, verdict, 1)
+        if denial is None:
+            return None
+        is_shadowed = exchange.shadowed(self)
+        exchange.record(self.place, "shadow" if is_shadowed else "deny", denial.reason, f"by name; {denial.note}")
+        return None if is_shadowed else denial
+
+    def _partition(self, key: Hashable) -> bytes | None:
+        """Whose quota it is, to those who may compare two answers and must not learn who it was (RL-8)."""
+        if not self._partition_secret:
+            return None
+        kind, raw = octets_of(key)
+        return blake2b(kind + raw, key=self._partition_secret, digest_size=9).digest()
+
+    def _plan_for(self, exchange: Exchange, scope: Scope) -> Plan | None:
+        if self._table is not None:
+            method = WEBSOCKET if scope["type"] == "websocket" else scope["method"]
+            path = route_path({**scope, "root_path": self._root_path} if self._root_path else scope)
+            found = None if method == WEBSOCKET and scope["type"] == "http" else self._table.find(method, path)
+            if found is not None:
+                return self._by_rule[found[0]]
+        if self.tiers and exchange.principal is not None:
+            for tier in self.tiers:
+                if tier.fits(exchange.principal):
+                    return self._by_tier[tier]
+        return self._plan
+
+    def _count(self, plan: Plan, key: Hashable, cost: int) -> tuple[Denial | None, Verdict | None]:
+        """What comes beside requests: the refusal, or the verdict that charged."""
+        outcome = plan.counter.hit(key, cost)
+        if isinstance(outcome, Banned):
+            return banned(outcome), None
+        if not outcome[0]:
+            return exceeded(plan.policies, plan.readings(outcome, cost), cost), None
+        return None, outcome
+
+    def _remember(self, exchange: Exchange, plan: Plan, key: Hashable, verdict: Verdict, cost: int) -> None:
+        exchange.memo.setdefault(Charges, Charges()).append(Charge(self, plan, key, verdict, cost))
+
+    def _real_cost(self, exchange: Exchange, one: Charge) -> int:
+        if self.counts == "failures":
+            # Without an answer nobody can say that it was none.
+            status = exchange.status
+            return one.reserved if status is None or status in self._failures else 0
+        if one.real is not None:
+            return one.real
+        if self._settle is None:
+            return one.reserved
+        real = self._settle(exchange)
+        if type(real) is not int or real < 0:
+            raise TypeError(f"settle= must return a whole number from 0 on, and returned {type(real).__name__}")
+        return real
+
+    def _name(self, limits: Sequence[Limit], names: Sequence[str], bursts: Sequence[int]) -> tuple[Bucket, ...]:
+        buckets = tuple(Bucket(*one) for one in zip(names, limits, bursts, strict=True))
+        for bucket in buckets:
+            if bucket.name in self._buckets:
+                raise ConfigurationError(
+                    f"two limits have the public name {bucket.name!r}: give policy= to one of them"
+                )
+            self._buckets[bucket.name] = bucket
+        return buckets
+
+    def _make(self, name: str, buckets: tuple[Bucket, ...], cost: Cost) -> Plan:
+        lowest = min(bucket.burst for bucket in buckets)
+        cost = read_cost(cost, lowest)
+        told = cost if type(cost) is int and self.unit == REQUESTS else 1
+        policies = tuple(Policy(bucket.name, bucket.limit, told, self.unit, bucket.burst) for bucket in buckets)
+        counter = self._store.counter(buckets)
+        return Plan(name, buckets, policies, counter, cost, lowest, writers(*self._field_options, policies))
+
+    def _plan_of_rule(self, rule: LimitRule, own: tuple[Bucket, ...], cost: Cost) -> Plan:
+        names = name_limits(rule.limits, rule.policy, rule.name)
+        buckets = self._name(rule.limits, names, [limit.amount for limit in rule.limits])
+        return self._make(
+            rule.name, buckets + (own if rule.in_addition else ()), cost if rule.cost is None else rule.cost
         )
 
+    def _plan_of_tier(self, tier: Tier, cost: Cost) -> Plan:
+        names = name_limits(tier.limits, tier.policy, tier.name)
+        return self._make(tier.name, self._name(tier.limits, names, [limit.amount for limit in tier.limits]), cost)
 
-def _check(given: str, option: str, available: str) -> None:
-    if given != available:
-        # What was given is not repeated: a storage URI may hold a password.
-        raise ConfigurationError(f'{option}= has one value in this version: "{available}"')
-
-
-def _read_cost(cost: int, limits: Sequence[Limit]) -> int:
-    lowest = min(limit.amount for limit in limits)
-    if type(cost) is not int or not 1 <= cost <= lowest:
-        raise ConfigurationError(
-            f"cost= is a number of units from 1 to the lowest limit ({lowest}): more would never pass; got {cost!r}"
-        )
-    return cost
+    def _plan_of_messages(self, messages: str | Iterable[str]) -> Plan:
+        limits = read_limits(messages, option="messages")
+        name = f"{self.key}-messages"
+        buckets = self._name(limits, name_limits(limits, None, name), [limit.amount for limit in limits])
+        return self._make(name, buckets, 1)
 
 
-def _name_policies(
-    limits: Sequence[Limit], given: str | Iterable[str] | None, key: str, cost: int
-) -> tuple[Policy, ...]:
-    if given is None:
-        names = tuple(f"{key}-{limit.seconds}s" for limit in limits)
-    else:
-        names = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
-    if not all(isinstance(name, str) and name.isascii() and name.isprintable() and name for name in names):
-        raise ConfigurationError(f"policy= takes names of printable ASCII characters, got {names!r}")
-    if len(names) != len(limits) or len(set(names)) != len(names):
-        raise ConfigurationError(
-            f"policy= takes one name for each limit, of which there are {len(limits)}, got {names!r}"
-        )
-    return tuple(Policy(name, limit, cost) for name, limit in zip(names, limits, strict=True))
+def _one_of(option: str, given: str, available: Iterable[str]) -> None:
+    if given not in available:
+        raise ConfigurationError(f"{option}= is one of {', '.join(f'{one!r}' for one in available)}; got {given!r}")
+
+
+def _whole(option: str, given: object, lowest: int, what: str) -> None:
+    if type(given) is not int or given < lowest:
+        raise ConfigurationError(f"{option}= is a number of {what}, at least {lowest}, got {given!r}")
+
+
+def _several(given: Any, kind: type[Any], option: str) -> tuple[Any, ...]:
+    found = (given,) if isinstance(given, kind) or not isinstance(given, Iterable) else tuple(given)
+    if not all(isinstance(one, kind) for one in found):
+        raise ConfigurationError(f"{option}= takes {kind.__name__}(...) and the like, got {given!r}")
+    return found
+
+
+def _read_secret(secret: str | Secret | None) -> bytes:
+    text = secret.reveal() if isinstance(secret, Secret) else secret
+    if text is None:
+        return b""
+    if not isinstance(text, str) or not 16 <= len(text.encode()) <= 64:
+        raise ConfigurationError("partition_secret= is a Secret of 16 to 64 octets, the same in every process")
+    return text.encode()

@@ -76,7 +76,8 @@ class ThrottleMiddleware(Layer):
     returns one: higher classes go first, and ``shares`` are the parts of slots and queue that ``"normal"`` (0.9) and
     ``"low"`` (0.5) may use. ``shed=Adaptive(...)`` lowers the server's limit as answers become slow,
     ``max_concurrent`` being its ceiling. ``retry_after`` seconds that a refused client is told to wait, and up to twice
-    as many, so that not all come back at once. ``ipv6_prefix`` the bits of an IPv6 address that count as one client. ``clock`` is for tests: seconds.
+    as many, so that not all come back at once. ``ipv6_prefix`` the bits of an IPv6 address that count as one client.
+    ``clock`` is for tests: seconds.
 
     A slot is held until the request has ended: by a stream or a WebSocket as long as it lives. Each event loop counts
     for itself. Needs asyncio. Not checked: how long a request takes, or whether a client that waits is still there.
@@ -131,6 +132,11 @@ class ThrottleMiddleware(Layer):
 
     async def on_startup(self, scope: Scope) -> None:
         refuse_trio("ThrottleMiddleware needs asyncio: run the server with it, or leave the layer out")
+
+    @property
+    def refusal_status(self) -> int:
+        """503 where the server is short of capacity; 429 where it is the client's own quota that is used up."""
+        return 503 if self._is_shared else 429
 
     @property
     def load(self) -> Load:
@@ -248,7 +254,6 @@ class ThrottleMiddleware(Layer):
         return self._refusal(Reason.THROTTLE_SHED if is_shed else Reason.THROTTLED, gate)
 
     def _refusal(self, reason: Reason, gate: Gate) -> Denial:
-        """503 where the server is short of capacity; 429 where it is the client's own quota that is used up."""
         # Spread evenly, and not at random: nobody is told to come back with everybody else (RL-7).
         wait = self._retry_after + self._refused % (self._retry_after + 1)
         self._refused += 1
@@ -257,7 +262,7 @@ class ThrottleMiddleware(Layer):
         if self._is_shared:
             return Denial(
                 reason,
-                503,
+                self.refusal_status,
                 "The server is busy. Wait as long as Retry-After says, and repeat this request.",
                 title="Temporary Reduced Capacity",
                 type=REDUCED_CAPACITY,
@@ -266,7 +271,7 @@ class ThrottleMiddleware(Layer):
             )
         return Denial(
             reason,
-            429,
+            self.refusal_status,
             "Too many requests at once. Wait for others to end, or as long as Retry-After says, and repeat this one.",
             title="Quota Exceeded",
             type=QUOTA_EXCEEDED,

@@ -130,6 +130,7 @@ class TrustedProxyMiddleware(Layer):
         else:
             origin, denial = self._origin(host, fields, scope)
         _publish(origin, port, exchange, scope)
+        exchange.client_is_proxy = self._peer(host).is_ours and origin.client == self._peer(host).client
         self._strip(origin.is_ours, exchange, scope, fields)
         return denial
 

@@ -8,16 +8,29 @@ the deepest template, whatever the path, and nothing is ever tried twice.
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
-from .._paths import is_plain
-from .._templates import Template
-from .rules import Rule
+from ._paths import is_plain
+from ._templates import Template
+from .errors import ConfigurationError
 
 WEBSOCKET: Final = "WEBSOCKET"
 """The method of a WebSocket, which no HTTP request has."""
 
-Found = tuple[Rule, Mapping[str, str]]
+_METHOD: Final = re.compile(r"[A-Z][A-Z-]*")
+
+
+class Ruled(Protocol):
+    """What a table is made of: ``methods`` None for every HTTP method."""
+
+    @property
+    def methods(self) -> frozenset[str] | None: ...
+
+    @property
+    def template(self) -> Template: ...
+
+
+R = TypeVar("R", bound=Ruled)
 
 _NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 
@@ -26,17 +39,32 @@ _Position = tuple[dict[str, int], int, tuple[tuple[_Fits, int], ...]]
 """Of one segment: the rules by the text they want there, those that take any other, those whose pattern it must fit."""
 
 
-class RuleTable:
+def read_methods(given: str | Iterable[str]) -> frozenset[str] | None:
+    """The methods that a rule names, None for ``"*"``. Raises ``ConfigurationError`` for what is no method."""
+    methods = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+    if methods == ("*",):
+        return None
+    for method in methods or ("",):
+        if not isinstance(method, str) or not _METHOD.fullmatch(method):
+            better = f"; write {method.upper()!r}" if isinstance(method, str) and method.isalpha() else ""
+            raise ConfigurationError(
+                f'methods are "GET", several, "*" alone for all of HTTP, or "WEBSOCKET", in capitals; got {given!r}'
+                + better
+            )
+    return frozenset(methods)
+
+
+class RuleTable(Generic[R]):
     """``rules`` in the order in which they decide, compiled once."""
 
     __slots__ = ("_by_method", "_others")
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    def __init__(self, rules: Sequence[R]) -> None:
         named = {method for rule in rules for method in rule.methods or ()} | {"HEAD", WEBSOCKET}
         self._by_method = {method: _Paths([rule for rule in rules if names(rule, method)]) for method in named}
         self._others = _Paths([rule for rule in rules if rule.methods is None])
 
-    def find(self, method: str, path: str) -> Found | None:
+    def find(self, method: str, path: str) -> tuple[R, Mapping[str, str]] | None:
         """The rule, and the parameters of its template in ``path``, as text; None where none decides.
 
         ``method`` as it came, ``"WEBSOCKET"`` for one: methods are told apart by case (RFC 9110 section 9.1). A path
@@ -45,19 +73,19 @@ class RuleTable:
         return self._by_method.get(method, self._others).find(path)
 
 
-def names(rule: Rule, method: str) -> bool:
+def names(rule: Ruled, method: str) -> bool:
     """HEAD falls under GET, being the same without the body (RFC 9110 section 9.3.2)."""
     if rule.methods is None:
         return method != WEBSOCKET
     return method in rule.methods or (method == "HEAD" and "GET" in rule.methods)
 
 
-class _Paths:
+class _Paths(Generic[R]):
     """The rules of one method."""
 
     __slots__ = ("_by_length", "_deeper", "_entries", "_exact", "_positions")
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    def __init__(self, rules: Sequence[R]) -> None:
         templates = [rule.template for rule in rules]
         deepest = max((len(template.segments) for template in templates), default=0)
         self._entries = [(rule, _slots(rule.template)) for rule in rules]
@@ -67,11 +95,11 @@ class _Paths:
             for length in range(deepest + 1)
         ]
         self._deeper = _bits(one.has_rest for one in templates)
-        self._exact: dict[str, Found | None] = {}
+        self._exact: dict[str, tuple[R, Mapping[str, str]] | None] = {}
         # What decides for a path that is written out is known now. It need not be the rule that writes it.
         self._exact = {one.text: self.find(one.text) for one in templates if one.is_exact}
 
-    def find(self, path: str) -> Found | None:
+    def find(self, path: str) -> tuple[R, Mapping[str, str]] | None:
         known = self._exact.get(path)
         if known is not None:
             return known
@@ -94,7 +122,7 @@ class _Paths:
                 return None
         return self._first(rules, texts, path)
 
-    def _first(self, rules: int, texts: list[str], path: str) -> Found | None:
+    def _first(self, rules: int, texts: list[str], path: str) -> tuple[R, Mapping[str, str]] | None:
         while rules:
             lowest = rules & -rules
             rule, slots = self._entries[lowest.bit_length() - 1]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secure_asgi import Rule
-from secure_asgi.authorization.table import RuleTable
+from secure_asgi._rule_table import RuleTable
 
 from .test_templates import PATHS, templates
 

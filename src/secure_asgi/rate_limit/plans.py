@@ -1,0 +1,82 @@
+"""``Plan``: which limits a request falls under, under which public names, at which cost."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from .._asgi import Scope
+from ..errors import ConfigurationError
+from ..exchange import Exchange
+from .counting import Bucket, Reading, Verdict
+from .fields import FieldWriter, Policy
+from .limits import Limit
+from .memory import MemoryCounter
+from .rules import Cost
+
+
+class Plan(NamedTuple):
+    """Buckets that are decided together. ``lowest`` is what a request can cost at most."""
+
+    name: str
+    buckets: tuple[Bucket, ...]
+    policies: tuple[Policy, ...]
+    counter: MemoryCounter
+    cost: Cost
+    lowest: int
+    writers: tuple[FieldWriter, ...]
+
+    def cost_of(self, exchange: Exchange, scope: Scope) -> int:
+        """What a function for ``cost=`` says.
+
+        Raises ``TypeError`` where that is no whole number from 1 on: an error, and never a pass.
+        """
+        found = self.cost(exchange, scope)  # type: ignore[operator]  # asked where it is a function
+        if type(found) is not int or found < 1:
+            raise TypeError(f"cost= must return a whole number from 1 on, and returned {found!r}"[:200])
+        return found
+
+    def readings(self, verdict: Verdict, cost: int) -> list[Reading]:
+        read = self.counter.read
+        return [read(index, standing, cost) for index, standing in enumerate(verdict[1])]
+
+
+def read_cost(cost: Cost, lowest: int) -> Cost:
+    """``cost``, if it can ever pass. Raises ``ConfigurationError``."""
+    if callable(cost):
+        return cost
+    if type(cost) is not int or not 1 <= cost <= lowest:
+        raise ConfigurationError(
+            f"cost= is a number of units from 1 to the lowest limit ({lowest}), for more would never pass, or a "
+            f"function of (exchange, scope) that returns one; got {cost!r}"
+        )
+    return cost
+
+
+def name_limits(limits: Sequence[Limit], given: str | Iterable[str] | None, prefix: str) -> tuple[str, ...]:
+    """The public names of some limits. Raises ``ConfigurationError`` for some that the fields cannot carry (RL-4)."""
+    if given is None:
+        return tuple(f"{prefix}-{limit.seconds}s" for limit in limits)
+    names = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+    if not all(isinstance(name, str) and name.isascii() and name.isprintable() and name for name in names):
+        raise ConfigurationError(f"policy= takes names of printable ASCII characters, got {names!r}")
+    if len(names) != len(limits) or len(set(names)) != len(names):
+        raise ConfigurationError(
+            f"policy= takes one name for each limit, of which there are {len(limits)}, got {names!r}"
+        )
+    return names
+
+
+def read_bursts(given: int | Iterable[int] | None, limits: Sequence[Limit], strategy: str) -> tuple[int, ...]:
+    """Units at once, for each limit. Raises ``ConfigurationError``."""
+    if given is None:
+        return tuple(limit.amount for limit in limits)
+    bursts = tuple(given) if isinstance(given, Iterable) else (given,)
+    if strategy != "gcra":
+        raise ConfigurationError(f'burst= goes with strategy="gcra": {strategy} admits its whole amount at once')
+    if len(bursts) != len(limits) or not all(
+        type(burst) is int and 1 <= burst <= limit.amount for burst, limit in zip(bursts, limits, strict=False)
+    ):
+        raise ConfigurationError(
+            f"burst= is a whole number from 1 to the amount, one for each limit, of which there are {len(limits)}; "
+            f"got {given!r}"
+        )
+    return bursts
