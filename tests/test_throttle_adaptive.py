@@ -129,7 +129,7 @@ def test_only_a_late_failure_counts():
     gradient = Gradient(Adaptive(), 100, clock)
     windows(gradient, clock, 0.1)
     clock.now += 1
-    assert not any(gradient.observe(0.1, 20, failed=True) for _ in range(50))
+    assert not any(gradient.observe(0.05, 20, failed=True) for _ in range(50))
     assert any(gradient.observe(5.0, 20, failed=True) for _ in range(10))
     assert gradient.limit == 20
 
