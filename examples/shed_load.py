@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from secure_asgi import Middleware, ThrottleMiddleware, secure_stack
+from secure_asgi import ThrottleMiddleware
 
 
 async def work(request: Request) -> PlainTextResponse:
@@ -19,26 +19,17 @@ async def work(request: Request) -> PlainTextResponse:
 
 
 async def health(request: Request) -> PlainTextResponse:
-    running, waiting, limit = throttle_of(request.app).load
+    running, waiting, limit = app.load
     return PlainTextResponse(f"{running} of {limit} run, {waiting} wait\n")
 
 
-def throttle_of(application: Starlette) -> ThrottleMiddleware:
-    """Each layer is made once, in ``secure_stack()``; its entry hands it on."""
-    (layer,) = (entry.args[0] for entry in application.user_middleware)
-    return layer
-
-
-app = Starlette(
-    routes=[Route("/", work), Route("/orders", work), Route("/reports", work), Route("/health", health)],
-    middleware=secure_stack(
-        Middleware(
-            ThrottleMiddleware,
-            max_concurrent=10,
-            queue=20,
-            queue_timeout=0.5,
-            priority={"/orders": "critical", "/reports": "low"},
-            exempt="/health",
-        )
+app = ThrottleMiddleware(
+    Starlette(
+        routes=[Route("/", work), Route("/orders", work), Route("/reports", work), Route("/health", health)],
     ),
+    max_concurrent=10,
+    queue=20,
+    queue_timeout=0.5,
+    priority={"/orders": "critical", "/reports": "low"},
+    exempt="/health",
 )

@@ -21,6 +21,7 @@ from secure_asgi import (
     MutualTLSMiddleware,
     RateLimitMiddleware,
     Rule,
+    ThrottleMiddleware,
     problem_handlers,
     secure,
     secure_stack,
@@ -51,6 +52,10 @@ def keys(**options):
 
 def certificates(**options):
     return Middleware(MutualTLSMiddleware, **options)
+
+
+def throttle(**options):
+    return Middleware(ThrottleMiddleware, max_concurrent=10, **options)
 
 
 def rules(*given, **options):
