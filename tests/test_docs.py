@@ -11,8 +11,8 @@ from examples import mutual_tls
 
 from secure_asgi import (
     OCSP,
-    APIKeyMiddleware,
     Adaptive,
+    APIKeyMiddleware,
     AuthorizationMiddleware,
     BearerAuthMiddleware,
     CRLs,
