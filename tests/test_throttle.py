@@ -218,6 +218,7 @@ def test_who_waits_is_let_in_in_order():
             await site.tell()
         assert [(await task).status for task in tasks] == [200] * 3
         assert site.order == ["/1", "/2", "/3"]
+        assert all(timer.cancelled() for timer in asyncio.get_running_loop()._scheduled)
         assert site.load == FREE
 
     asyncio.run(scene())
@@ -409,9 +410,10 @@ def test_a_request_that_is_handed_to_the_whole_application_again_waits_for_nobod
             else:
                 await hello(scope, receive, send)
 
-        throttle = ThrottleMiddleware(again, max_concurrent=1)
+        throttle = ThrottleMiddleware(again, max_concurrent=1, shed=Adaptive(min_limit=1))
         assert (await drive(throttle, http_scope("/again"), [])).status == 200
         assert throttle.load == (0, 0, 1)
+        assert throttle._counts_of(asyncio.get_running_loop()).gradient._count == 1  # and is timed once
 
     asyncio.run(scene())
 

@@ -201,8 +201,7 @@ class ThrottleMiddleware(Layer):
 
     def _gate_of(self, exchange: Exchange, counts: _Counts) -> Gate:
         who = exchange.principal if self._by_principal else None
-        # Apart: a subject may be written like an address.
-        key = (self._client(exchange), False) if who is None else (principal_key(who), True)
+        key = self._client(exchange) if who is None else principal_key(who)
         gate = counts.gates.get(key)
         return KeyedGate(counts.gates, key, self._ceilings, self._rooms) if gate is None else gate
 
