@@ -116,6 +116,18 @@ def test_a_proxy_of_ours_is_never_banned(clock):
     assert (ask().status, ask(**behind).status) == (200, 429)
 
 
+def test_nor_is_a_proxy_behind_a_proxy(clock):
+    app = secure(
+        hello,
+        Middleware(TrustedProxyMiddleware, trusted="198.51.100.0/24"),
+        Middleware(RateLimitMiddleware, limits="2/second", clock=clock, ban=Ban(after=1)),
+    )
+    inner = {"x-forwarded-for": "198.51.100.9"}
+    assert [http(app, client=("198.51.100.7", 1), headers=inner).status for _ in range(4)] == [200, 200, 429, 429]
+    clock.to(3)
+    assert http(app, client=("198.51.100.7", 1), headers=inner).status == 200
+
+
 def test_a_websocket_message_of_a_banned_client(clock):
     """Two messages too many, on two connections: from then on nothing of its is looked at."""
     app = limited(clock=clock, messages="1/minute")

@@ -45,12 +45,14 @@ Lines = bytes | tuple[bytes, ...]
 
 
 class Origin(NamedTuple):
-    """Where a request comes from. ``port`` None: the peer's own. ``is_secure`` None: no proxy said."""
+    """Where a request comes from. ``port`` None: the peer's own. ``is_secure`` None: no proxy said. ``is_proxy``: no
+    client behind it is known, and the client is a proxy of ours itself."""
 
     client: str | None
     port: int | None
     is_secure: bool | None
     is_ours: bool
+    is_proxy: bool = False
 
 
 NOBODY = Origin(None, None, None, False)
@@ -97,7 +99,7 @@ class Chain:
             is_ours = self._trusts(peer)
         else:
             is_ours = self._trusts_unix
-        return Origin(None if peer is None else str(peer), None, None, is_ours)
+        return Origin(None if peer is None else str(peer), None, None, is_ours, is_ours)
 
     def walk(self, host: str, lines: Lines | None, proto: Lines | None = None) -> Origin:
         """From a peer that may speak for others to the client. Raises ``ForwardedError``.
@@ -120,8 +122,8 @@ class Chain:
         for element in elements:
             hop = self._read(element)
             if not self._trusts(hop.address):
-                break
-        return peer if hop is None else _behind(hop)
+                return _behind(hop)
+        return peer if hop is None else _behind(hop)._replace(is_proxy=True)
 
     def _trusts(self, host: Address | None) -> bool:
         return host is not None and any(host in ours for ours in self._networks)

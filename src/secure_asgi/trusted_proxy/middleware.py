@@ -130,7 +130,6 @@ class TrustedProxyMiddleware(Layer):
         else:
             origin, denial = self._origin(host, fields, scope)
         _publish(origin, port, exchange, scope)
-        exchange.client_is_proxy = self._peer(host).is_ours and origin.client == self._peer(host).client
         self._strip(origin.is_ours, exchange, scope, fields)
         return denial
 
@@ -210,6 +209,7 @@ def _socket_peer(scope: Scope) -> tuple[str, int, bool]:
 
 def _publish(origin: Origin, peer_port: int, exchange: Exchange, scope: Scope) -> None:
     exchange.client = origin.client
+    exchange.client_is_proxy = origin.is_proxy
     port = peer_port if origin.port is None else origin.port
     scope["client"] = None if origin.client is None else (origin.client, port)
     if origin.is_secure is not None:
