@@ -33,12 +33,12 @@ from secure_asgi.errors import ForwardedError, TokenError
 from secure_asgi.exchange import SCOPE_KEY, Decision, Principal, new_uuid
 from secure_asgi.flow import INTERNAL_ERROR
 from secure_asgi.hsts import _IP_HOST
-from secure_asgi.rate_limit.fields import FOREVER, IETFFields, Policy, horizon_of, seconds
+from secure_asgi.rate_limit.counting import Bucket
+from secure_asgi.rate_limit.fields import FOREVER, IETFFields, Policy, horizon_of
 from secure_asgi.rate_limit.keys import address_key, is_preflight, preflight_key
 from secure_asgi.rate_limit.limits import read_limits
 from secure_asgi.rate_limit.memory import MemoryStore
-from secure_asgi.rate_limit.plans import Bucket
-from secure_asgi.rate_limit.refusals import QUOTA_EXCEEDED
+from secure_asgi.rate_limit.refusals import exceeded
 from secure_asgi.security_headers import API, CSP, DISCLOSING, DOCS_CSP, HTML_DOCS
 from secure_asgi.trusted_proxy.chain import NOBODY, Chain
 from secure_asgi.trusted_proxy.middleware import _ACCEPTED_ID, _CLAIMS, _DASHED
@@ -126,18 +126,7 @@ def fused(
     perf_counter, wall, monotonic = time.perf_counter, time.time, time.monotonic
 
     def refusal(standings: Any) -> Denial:
-        name = policies[0].name
-        wait = seconds(read(0, standings[0], 1)[1])
-        return Denial(
-            Reason.RATE_LIMITED,
-            429,
-            "Too many requests. Wait as long as Retry-After says, and repeat this one.",
-            title="Quota Exceeded",
-            type=QUOTA_EXCEEDED,
-            headers=((b"retry-after", b"%d" % wait),),
-            members={"violated-policies": [name]},
-            note=f"{name}: full for {wait} s",
-        )
+        return exceeded(policies, [read(0, standings[0], 1)], 1)
 
     def verify(token: bytes) -> tuple[Principal, Any, float]:
         now = wall()

@@ -21,6 +21,7 @@ from secure_asgi import (
     charge,
     exchange_of,
 )
+from secure_asgi.rate_limit.keys import name_key
 
 from .asgi import hello, http, websocket
 from .counters import Clock
@@ -392,6 +393,14 @@ def test_a_name_is_counted_from_all_addresses():
     assert [ask(app, "ann", "wrong", f"203.0.113.{n}") for n in range(4)] == [401, 401, 429, 429]
     assert ask(app, "ann", "right", "203.0.113.99") == 429
     assert ask(app, "bob", "right", "203.0.113.99") == 200
+
+
+def test_a_name_is_no_text_that_a_function_may_return():
+    app = limited(sign_in, counts="failures", limits="1/minute", key=lambda exchange, scope: "name ann")
+    assert ask(app, "bob", "wrong", "203.0.113.1") == 401
+    layer = app.plans[0].counter
+    assert not layer.hit("name ann", 1)[0]
+    assert layer.hit(name_key("ann"), 1)[0]
 
 
 def test_a_refused_name_is_on_record():

@@ -1,8 +1,14 @@
 """Checks of options that several parts have."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from .errors import ConfigurationError
+
+
+def several(given: Any) -> tuple[Any, ...]:
+    """One, or several, as a tuple; what is of another type is left for its reader to refuse."""
+    return (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
 
 
 def positive_seconds(option: str, seconds: Any) -> float:

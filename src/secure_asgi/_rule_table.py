@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Generic, Protocol, TypeVar
 
+from ._options import several
 from ._paths import is_plain
 from ._templates import Template
 from .errors import ConfigurationError
@@ -41,7 +42,7 @@ _Position = tuple[dict[str, int], int, tuple[tuple[_Fits, int], ...]]
 
 def read_methods(given: str | Iterable[str]) -> frozenset[str] | None:
     """The methods that a rule names, None for ``"*"``. Raises ``ConfigurationError`` for what is no method."""
-    methods = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+    methods = several(given)
     if methods == ("*",):
         return None
     for method in methods or ("",):

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from .._asgi import Receive, Scope, Send
 from .._fetch import is_fetchable, is_web_url
+from .._options import several
 from .._paths import route_path
 from ..denial import Reply
 from ..errors import ConfigurationError
@@ -202,7 +203,7 @@ def _names(option: str, given: str | Iterable[str], form: re.Pattern[str]) -> tu
 
 def _all(option: str, given: str | Iterable[str]) -> tuple[str, ...]:
     """Each once; those of a set in one order, so that all workers publish the same bytes."""
-    names = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+    names = several(given)
     if not all(isinstance(name, str) and name for name in names):
         raise ConfigurationError(f"{option}= takes texts, none of them empty; got {given!r}")
     return tuple(sorted(names) if isinstance(given, (set, frozenset)) else dict.fromkeys(names))

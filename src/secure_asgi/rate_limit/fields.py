@@ -135,14 +135,18 @@ class IETFFields:
             headers.append((_RATELIMIT, b", ".join([item + partition for item in items])))
 
 
-class Draft07Fields:
-    """RateLimit as one dictionary, and RateLimit-Policy with all limits in one line, once a response."""
-
-    names = ("RateLimit", "RateLimit-Policy")
+class _OlderFields:
+    """RateLimit-Policy has all limits in one line, once a response."""
 
     def __init__(self, policies: Sequence[Policy]) -> None:
         self._policies = tuple(policies)
         self._line = _old_policies(policies)
+
+
+class Draft07Fields(_OlderFields):
+    """RateLimit as one dictionary, and RateLimit-Policy."""
+
+    names = ("RateLimit", "RateLimit-Policy")
 
     def write(self, headers: RawHeaders, readings: Sequence[Reading], horizon: int, pk: bytes | None = None) -> None:
         """``RateLimit`` is left out where its reset would be later than ``horizon``. There is no ``pk`` here."""
@@ -152,14 +156,10 @@ class Draft07Fields:
             headers.append((_RATELIMIT, b"limit=%d, remaining=%d, reset=%d" % (quota, remaining, reset)))
 
 
-class Draft06Fields:
-    """RateLimit-Limit, -Remaining and -Reset, and RateLimit-Policy with all limits in one line, once a response."""
+class Draft06Fields(_OlderFields):
+    """RateLimit-Limit, -Remaining and -Reset, and RateLimit-Policy."""
 
     names = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "RateLimit-Policy")
-
-    def __init__(self, policies: Sequence[Policy]) -> None:
-        self._policies = tuple(policies)
-        self._line = _old_policies(policies)
 
     def write(self, headers: RawHeaders, readings: Sequence[Reading], horizon: int, pk: bytes | None = None) -> None:
         """The trio is left out where its reset would be later than ``horizon``. There is no ``pk`` here."""

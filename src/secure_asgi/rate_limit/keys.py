@@ -8,6 +8,7 @@ from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
 from .._asgi import Fields, Scope
+from .._options import several
 from .._paths import route_path
 from .._routes import RouteEntry, routes_of
 from .._rule_table import WEBSOCKET, RuleTable
@@ -24,8 +25,7 @@ UNKNOWN = "unknown"
 _LONGEST = 64
 _IPV4_MAPPED = b"\0" * 10 + b"\xff\xff"
 _PREFLIGHT = b"CORS preflight by "
-"""Longer than an IPv6 address, which is the other kind of key in bytes: the two are never mistaken."""
-
+"""Longer than an IPv6 address, and no digest begins like that: it is mistaken for no other key in octets."""
 
 Part = Literal["client", "principal", "api-key", "certificate", "route"] | str | KeyFunction
 """One part of a key: one of these words, ``"claim:<name>"``, or a function."""
@@ -47,7 +47,7 @@ class Identify:
         if type(ipv6_prefix) is not int or not 32 <= ipv6_prefix <= 128:
             raise ConfigurationError(f"ipv6_prefix= is a number of bits from 32 to 128, got {ipv6_prefix!r}")
         self.mask = Mask(ipv6_prefix)
-        self.parts = (key,) if isinstance(key, str) or not isinstance(key, Iterable) else tuple(key)
+        self.parts = several(key)
         self.place = place_of(key)
         self._routes: RuleTable[_Route] | None = None
         readers = [self._reader(part) for part in self.parts]
@@ -134,7 +134,7 @@ class _Route(NamedTuple):
 def place_of(key: Any) -> str:
     """``"client"`` where the key is known before anybody has authenticated, ``"principal"`` where it is after that,
     ``"custom"`` with a function in it."""
-    parts = (key,) if isinstance(key, str) or not isinstance(key, Iterable) else tuple(key)
+    parts = several(key)
     if any(not isinstance(part, str) for part in parts):
         return "custom"
     return "client" if set(parts) <= {"client", "route"} else "principal"
@@ -204,7 +204,8 @@ def principal_key(principal: Principal) -> Hashable:
 
 def name_key(name: str) -> Hashable:
     """The key of a name that somebody tries to sign in with, which is no address and no principal."""
-    return _short(f"name {name}")
+    # Of a kind of its own: a function for key= may return any text.
+    return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=20, person=b"name").digest()
 
 
 def preflight_key(key: Hashable) -> bytes:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from .._options import several
 from ..errors import ConfigurationError
 
 NANOSECONDS = 1_000_000_000
@@ -33,7 +34,7 @@ class Limit:
 
 def read_limits(given: str | Iterable[str], *, option: str = "limits") -> tuple[Limit, ...]:
     """The limits in the order given. Raises ``ConfigurationError`` for what is not a limit, or could never bind."""
-    texts = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+    texts = several(given)
     if not texts:
         raise ConfigurationError(f'{option}= needs at least one limit, such as "600/minute"')
     found: dict[int, Limit] = {}

@@ -64,7 +64,7 @@ class MemoryStore:
 
 
 class MemoryCounter:
-    """``Counter`` over some buckets of a ``MemoryStore``."""
+    """Decides about some buckets of a ``MemoryStore``: see ``counting``."""
 
     __slots__ = ("_book", "_buckets", "_clock", "_decide", "_shards", "_size", "hit")
 

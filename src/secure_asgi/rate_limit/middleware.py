@@ -55,8 +55,7 @@ class RateLimitMiddleware(Layer):
 
     What is told: ``headers`` which fields, ``dialect`` of which draft, ``legacy`` whether X-RateLimit-Reset is a
     ``"delta"`` or the ``"epoch"``, ``policy`` the limits' public names; with ``partition_secret``, ``pk`` is sent, a
-    keyed hash of whose quota it is. ``clock`` is
-    for tests: nanoseconds, never going back.
+    keyed hash of whose quota it is. ``clock`` is for tests: nanoseconds, never going back.
 
     A WebSocket is counted at its handshake; a CORS preflight in a bucket of its own (RL-16). Not checked: how large or
     slow a request is, and how many run at once.
@@ -171,11 +170,14 @@ class RateLimitMiddleware(Layer):
         plan = self._plan
         if self._table is not None or self.tiers:
             plan = self._plan_for(exchange, scope)
-        if self._messages is not None and scope["type"] == "websocket":
-            exchange.memo[self._messages.name] = self._identify.of(exchange, scope)
-        if plan is None:
+        messages = self._messages if scope["type"] == "websocket" else None
+        if plan is None and messages is None:
             return None
         key = self._identify.of(exchange, scope)
+        if messages is not None:
+            exchange.memo[messages.counter] = key
+        if plan is None:
+            return None
         is_told = True
         if scope.get("method") == "OPTIONS" and is_preflight(exchange.fields(scope)):
             # Apart, and in silence: the fields would tell of a bucket that the real request does not draw on.
@@ -189,15 +191,9 @@ class RateLimitMiddleware(Layer):
             outcome = plan.counter.hit(key, cost)
         else:
             outcome = plan.counter.hit(key, cost, not (exchange.client_is_proxy or self._ban.spares(exchange.client)))
-        if isinstance(outcome, Banned):
-            return banned(outcome)
-        if is_told and plan.writers:
+        if is_told and plan.writers and not isinstance(outcome, Banned):
             exchange.memo[self] = (plan, outcome, cost, key)
-        if not outcome[0]:
-            return exceeded(plan.policies, plan.readings(outcome, cost), cost)
-        if self._settles:
-            self._remember(exchange, plan, key, outcome, cost)
-        return None
+        return self._conclude(exchange, plan, key, cost, outcome)
 
     def on_response(self, exchange: Exchange, headers: RawHeaders) -> None:
         told = exchange.memo.get(self)
@@ -206,13 +202,15 @@ class RateLimitMiddleware(Layer):
             return
         plan, verdict, cost, key = told
         horizon = FOREVER if status < 300 else horizon_of(headers)
-        readings = plan.readings(verdict, cost)
+        readings, partition = plan.readings(verdict, cost), self._partition(key)
         for writer in plan.writers:
-            writer.write(headers, readings, horizon, self._partition(key))
+            writer.write(headers, readings, horizon, partition)
 
     def on_message(self, exchange: Exchange, message: Message) -> Denial | None:
         plan = self._messages
-        return None if plan is None else self._count(plan, exchange.memo[plan.name], 1)[0]
+        if plan is None:
+            return None
+        return _refusal(plan, 1, plan.counter.hit(exchange.memo[plan.counter], 1))
 
     def on_end(self, exchange: Exchange) -> None:
         for one in exchange.memo.get(Charges, ()):
@@ -228,9 +226,7 @@ class RateLimitMiddleware(Layer):
         """What ``attempt`` asks of a layer that has let the request in."""
         plan = next(one.plan for one in exchange.memo[Charges] if one.layer is self)
         key = name_key(name)
-        denial, verdict = self._count(plan, key, 1)
-        if verdict is not None:
-            self._remember(exchange, plan, key, verdict, 1)
+        denial = self._conclude(exchange, plan, key, 1, plan.counter.hit(key, 1))
         if denial is None:
             return None
         is_shadowed = exchange.shadowed(self)
@@ -257,17 +253,14 @@ class RateLimitMiddleware(Layer):
                     return self._by_tier[tier]
         return self._plan
 
-    def _count(self, plan: Plan, key: Hashable, cost: int) -> tuple[Denial | None, Verdict | None]:
-        """What comes beside requests: the refusal, or the verdict that charged."""
-        outcome = plan.counter.hit(key, cost)
-        if isinstance(outcome, Banned):
-            return banned(outcome), None
-        if not outcome[0]:
-            return exceeded(plan.policies, plan.readings(outcome, cost), cost), None
-        return None, outcome
-
-    def _remember(self, exchange: Exchange, plan: Plan, key: Hashable, verdict: Verdict, cost: int) -> None:
-        exchange.memo.setdefault(Charges, Charges()).append(Charge(self, plan, key, verdict, cost))
+    def _conclude(
+        self, exchange: Exchange, plan: Plan, key: Hashable, cost: int, outcome: Verdict | Banned
+    ) -> Denial | None:
+        """The refusal; what has been charged is remembered where it will be settled."""
+        denial = _refusal(plan, cost, outcome)
+        if denial is None and self._settles and not isinstance(outcome, Banned):
+            exchange.memo.setdefault(Charges, Charges()).append(Charge(self, plan, key, outcome, cost))
+        return denial
 
     def _real_cost(self, exchange: Exchange, one: Charge) -> int:
         if self.counts == "failures":
@@ -317,6 +310,12 @@ class RateLimitMiddleware(Layer):
         name = f"{self.key}-messages"
         buckets = self._name(limits, name_limits(limits, None, name), [limit.amount for limit in limits])
         return self._make(name, buckets, 1)
+
+
+def _refusal(plan: Plan, cost: int, outcome: Verdict | Banned) -> Denial | None:
+    if isinstance(outcome, Banned):
+        return banned(outcome)
+    return None if outcome[0] else exceeded(plan.policies, plan.readings(outcome, cost), cost)
 
 
 def _one_of(option: str, given: str, available: Iterable[str]) -> None:

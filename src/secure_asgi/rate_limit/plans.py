@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from .._asgi import Scope
+from .._options import several
 from ..errors import ConfigurationError
 from ..exchange import Exchange
 from .counting import Bucket, Reading, Verdict
@@ -55,7 +56,7 @@ def name_limits(limits: Sequence[Limit], given: str | Iterable[str] | None, pref
     """The public names of some limits. Raises ``ConfigurationError`` for some that the fields cannot carry (RL-4)."""
     if given is None:
         return tuple(f"{prefix}-{limit.seconds}s" for limit in limits)
-    names = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+    names = several(given)
     if not all(isinstance(name, str) and name.isascii() and name.isprintable() and name for name in names):
         raise ConfigurationError(f"policy= takes names of printable ASCII characters, got {names!r}")
     if len(names) != len(limits) or len(set(names)) != len(names):
@@ -69,7 +70,7 @@ def read_bursts(given: int | Iterable[int] | None, limits: Sequence[Limit], stra
     """Units at once, for each limit. Raises ``ConfigurationError``."""
     if given is None:
         return tuple(limit.amount for limit in limits)
-    bursts = tuple(given) if isinstance(given, Iterable) else (given,)
+    bursts = several(given)
     if strategy != "gcra":
         raise ConfigurationError(f'burst= goes with strategy="gcra": {strategy} admits its whole amount at once')
     if len(bursts) != len(limits) or not all(
