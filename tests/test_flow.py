@@ -1598,3 +1598,40 @@ def test_starlettes_base_http_middleware_between(crashes, ended):
     assert got.status == (500 if crashes else 200)
     assert log == ["inner", "errors"]
     assert ended().outcome == ("failed" if crashes else "complete")
+
+
+# Hooks that one layer does without
+
+
+def test_an_idle_hook_is_as_if_it_were_not_there():
+    """The application of a WebSocket gets the server's own ``receive`` where nobody listens."""
+    called = []
+    received = []
+
+    class Sometimes(Layer):
+        name = "sometimes"
+
+        def __init__(self, app, idle):
+            self.idle_hooks = frozenset(idle)
+            super().__init__(app)
+
+        def on_message(self, exchange, message):
+            called.append("on_message")
+
+        def on_end(self, exchange):
+            called.append("on_end")
+
+    async def app(scope, receive, send):
+        received.append(receive)
+        await send({"type": "websocket.accept"})
+        await receive()
+        await receive()
+
+    def run(idle):
+        called.clear()
+        asgi.websocket(Sometimes(app, idle), texts=["a"])
+        return called.copy(), type(received[-1]).__name__
+
+    assert run(()) == (["on_message", "on_end"], "_Inbox")
+    assert run(("on_message",)) == (["on_end"], "function")
+    assert run(("on_message", "on_end")) == ([], "function")

@@ -236,6 +236,23 @@ def test_messages_are_limited_by_client(clock):
     assert websocket(app, texts=["e"]).messages[-1]["type"] == "websocket.send"
 
 
+@pytest.mark.parametrize(
+    ("options", "needed"),
+    [
+        ({}, {"on_response"}),
+        ({"headers": "off"}, set()),
+        ({"unit": "tokens", "headers": "off"}, {"on_end"}),
+        ({"messages": "1/minute"}, {"on_response", "on_message"}),
+        ({"key": "route"}, {"on_response", "on_application"}),
+        ({"rules": LimitRule("GET", "/x", limits="1/minute")}, {"on_response", "on_application"}),
+    ],
+    ids=["limits alone", "no fields", "settled", "messages", "by route", "rules"],
+)
+def test_hooks_that_have_nothing_to_do_are_not_run(options, needed):
+    layer = RateLimitMiddleware(**{"limits": "1/minute"} | options)
+    assert {"on_response", "on_message", "on_end", "on_application"} - layer.idle_hooks == needed
+
+
 def test_messages_alone():
     app = limited(messages="1/minute")
     assert statuses(app, 3) == [200] * 3

@@ -55,6 +55,8 @@ class Layer:
     repeatable: ClassVar[bool] = False
     budget: float = 0.05
     merges: ClassVar[bool] = True
+    idle_hooks: frozenset[str] = frozenset()
+    """Hooks that the options of this one layer leave nothing to do: as if they were not overridden."""
     escape_hatches: tuple[str, ...] = ()
     """Options whose names begin with ``insecure_``, as far as they are on; ``secure-asgi check`` shows them."""
 
@@ -188,7 +190,7 @@ def bind(app: ASGIApp, layer: Layer) -> "Flow":
 
 
 def _overrides(layer: Layer, hook: str) -> bool:
-    return getattr(type(layer), hook) is not getattr(Layer, hook)
+    return hook not in layer.idle_hooks and getattr(type(layer), hook) is not getattr(Layer, hook)
 
 
 class Flow:

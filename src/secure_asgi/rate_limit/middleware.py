@@ -137,6 +137,13 @@ class RateLimitMiddleware(Layer):
         self._messages = None if messages is None else self._plan_of_messages(messages)
         self._table = RuleTable(self.rules) if self.rules else None
         self._root_path = ""
+        needed = {
+            "on_response": headers != "off",
+            "on_message": self._messages is not None,
+            "on_end": self._settles,
+            "on_application": self._table is not None or self._identify.needs_routes,
+        }
+        self.idle_hooks = frozenset(hook for hook, is_needed in needed.items() if not is_needed)
         super().__init__(app, mode=mode, shadow_until=shadow_until, exempt=exempt, place=self.slot(key=chosen["key"]))
 
     @classmethod
@@ -175,7 +182,7 @@ class RateLimitMiddleware(Layer):
             return None
         key = self._identify.of(exchange, scope)
         if messages is not None:
-            exchange.memo[messages.counter] = key
+            exchange.memo["messages", self] = (messages, key)
         if plan is None:
             return None
         is_told = True
@@ -207,10 +214,8 @@ class RateLimitMiddleware(Layer):
             writer.write(headers, readings, horizon, partition)
 
     def on_message(self, exchange: Exchange, message: Message) -> Denial | None:
-        plan = self._messages
-        if plan is None:
-            return None
-        return _refusal(plan, 1, plan.counter.hit(exchange.memo[plan.counter], 1))
+        plan, key = exchange.memo["messages", self]
+        return _refusal(plan, 1, plan.counter.hit(key, 1))
 
     def on_end(self, exchange: Exchange) -> None:
         for one in exchange.memo.get(Charges, ()):
