@@ -131,6 +131,7 @@ EVENTS = [
     ("token_expired", 401, "authn_login_fail"),
     ("certificate_missing", 403, "authn_login_fail"),
     ("rate_limited", 429, "excess_rate_limit_exceeded"),
+    ("throttle_shed", 503, "excess_rate_limit_exceeded"),
     ("host_unknown", 421, "input_validation_fail"),
     ("internal_error", 500, "sys_crash"),
     ("acme.closed", 403, "authz_fail"),

@@ -11,6 +11,7 @@ from examples import mutual_tls
 
 from secure_asgi import (
     OCSP,
+    Adaptive,
     APIKeyMiddleware,
     AuthorizationMiddleware,
     BearerAuthMiddleware,
@@ -22,6 +23,7 @@ from secure_asgi import (
     RateLimitMiddleware,
     Reason,
     Rule,
+    ThrottleMiddleware,
     TrustedProxyMiddleware,
     verify_certificate,
 )
@@ -72,6 +74,8 @@ OPTIONS = {
     PinnedTransport: "pinning",
     BearerAuthMiddleware: "bearer",
     RateLimitMiddleware: "rate_limit",
+    ThrottleMiddleware: "throttle",
+    Adaptive: "throttle",
     TrustedProxyMiddleware: "trusted_proxy",
     APIKeyMiddleware: "api_keys",
     AuthorizationMiddleware: "authorization",

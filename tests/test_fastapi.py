@@ -21,6 +21,7 @@ from secure_asgi import (
     MutualTLSMiddleware,
     RateLimitMiddleware,
     Rule,
+    ThrottleMiddleware,
     problem_handlers,
     secure,
     secure_stack,
@@ -51,6 +52,10 @@ def keys(**options):
 
 def certificates(**options):
     return Middleware(MutualTLSMiddleware, **options)
+
+
+def throttle(**options):
+    return Middleware(ThrottleMiddleware, max_concurrent=10, **options)
 
 
 def rules(*given, **options):
@@ -209,6 +214,8 @@ def operation(document):
         pytest.param([bearer(required=False)], {}, [{"bearer": []}, {}], "401 503", id="a token, or nobody"),
         pytest.param([bearer(dpop="require")], {}, [{"dpop": []}], "401 503", id="a bound token"),
         pytest.param([keys()], {}, [{"apiKey": []}], "401 503", id="a key"),
+        pytest.param([throttle()], {}, None, "503", id="the server's slots"),
+        pytest.param([throttle(per="client")], {}, None, "429", id="a client's slots"),
         pytest.param([bearer(), keys()], {}, [{"bearer": [], "apiKey": []}], "401 503", id="both"),
         pytest.param(
             [bearer(dpop="accept"), keys()],

@@ -26,6 +26,7 @@ from secure_asgi import (
     Rule,
     SanitizedErrorMiddleware,
     SecurityHeadersMiddleware,
+    ThrottleMiddleware,
     TrustedHostMiddleware,
     TrustedProxyMiddleware,
     preset,
@@ -54,6 +55,9 @@ EVERYTHING = (
     Middleware(AuthorizationMiddleware, rules=Rule("GET", "/")),
     Middleware(RateLimitMiddleware, limits="10/minute", key="principal"),
     Middleware(RateLimitMiddleware, limits="10/minute", key=lambda exchange, scope: "all"),
+    Middleware(ThrottleMiddleware, max_concurrent=10, per="client"),
+    Middleware(ThrottleMiddleware, max_concurrent=10, per="principal"),
+    Middleware(ThrottleMiddleware, max_concurrent=10),
 )
 
 

@@ -85,6 +85,8 @@ _HOME = {
     "preset": "stack",
     "secure": "stack",
     "secure_stack": "stack",
+    "Adaptive": "throttle",
+    "ThrottleMiddleware": "throttle",
     "expires_in": "tls",
     "server_context": "tls",
     "TrustedHostMiddleware": "trusted_host",
@@ -189,6 +191,8 @@ if TYPE_CHECKING:
     from .stack import preset as preset
     from .stack import secure as secure
     from .stack import secure_stack as secure_stack
+    from .throttle import Adaptive as Adaptive
+    from .throttle import ThrottleMiddleware as ThrottleMiddleware
     from .tls import expires_in as expires_in
     from .tls import server_context as server_context
     from .trusted_host import TrustedHostMiddleware as TrustedHostMiddleware

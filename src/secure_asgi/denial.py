@@ -142,6 +142,10 @@ class Reason(StrEnum):
     API_KEY_UNKNOWN = "api_key_unknown"
     API_KEY_EXPIRED = "api_key_expired"
     API_KEYS_UNAVAILABLE = "api_keys_unavailable"
+    # throttle
+    THROTTLED = "throttled"
+    THROTTLE_TIMEOUT = "throttle_timeout"
+    THROTTLE_SHED = "throttle_shed"
     # authorization
     RULE_MISSING = "rule_missing"
     RULES_INCOMPLETE = "rules_incomplete"

@@ -45,6 +45,9 @@ ORDER: tuple[str, ...] = (
     "authorization",  # who is known by now, and nothing has been spent on who may not
     "rate_limit:principal",
     "rate_limit:custom",
+    "throttle:client",  # what is refused for its rate takes no slot
+    "throttle:principal",
+    "throttle:server",  # innermost: nobody holds one of its slots while waiting for another
 )
 """Outermost first. A layer of one's own stands inside all of these, next to the application, unless placed."""
 

@@ -102,6 +102,7 @@ _EVENTS = (
     ("proxy_untrusted", "authn_login_fail"),
     ("revocation_unknown", "authn_login_fail"),
     ("rate_limited", "excess_rate_limit_exceeded"),
+    ("throttle", "excess_rate_limit_exceeded"),
     ("banned", "excess_rate_limit_exceeded"),
     ("host_", "input_validation_fail"),
     ("forwarded_", "input_validation_fail"),

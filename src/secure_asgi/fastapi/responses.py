@@ -78,6 +78,7 @@ class Responses:
     def __init__(self, layers: Sequence[Layer], components: dict[str, Any]) -> None:
         self._limits = [layer for layer in layers if layer.name == "rate_limit"]
         self._closing = [layer for layer in self._limits if getattr(layer, "fails_closed", False)]
+        self._throttles = [layer for layer in layers if layer.name == "throttle"]
         self._deciding = [layer for layer in layers if layer.name in ("mutual_tls", "authorization")]
         self._asking = [layer for layer in layers if layer.name in ("bearer", "api_keys")]
         self._scoped = [layer for layer in self._asking if getattr(layer, "required_scopes", ())]
@@ -90,13 +91,16 @@ class Responses:
             # For want of a certificate, a client is refused with 403.
             "401": _any_at(self._asking, path),
             "403": has_dependency or _any_at([*self._deciding, *self._scoped], path),
-            "429": _any_at(self._limits, path),
-            "503": _any_at([*self._deciding, *self._asking, *self._closing], path),
+            "429": _any_at([*self._limits, *self._refusing(429)], path),
+            "503": _any_at([*self._deciding, *self._asking, *self._closing, *self._refusing(503)], path),
         }
         declared: dict[str, Any] = operation.setdefault("responses", {})
         for status, does in applies.items():
             if does and status not in declared and f"{status[0]}XX" not in declared:
                 declared[status] = {"$ref": f"#/components/responses/{self._described(status, path)}"}
+
+    def _refusing(self, status: int) -> list[Layer]:
+        return [layer for layer in self._throttles if getattr(layer, "refusal_status", 0) == status]
 
     def problem(self) -> str:
         """The reference to the schema of a problem."""

@@ -1,29 +1,24 @@
 """Who is counted: a request's key, short whatever it was made from (RL-15)."""
 
 import inspect
-import socket
 from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
 from .._asgi import Fields, Scope
+from .._identities import address_key, principal_key, read_mask, short_key
 from .._options import several
 from .._paths import route_path
 from .._routes import RouteEntry, routes_of
 from .._rule_table import WEBSOCKET, RuleTable
 from .._templates import Template
 from ..errors import ConfigurationError
-from ..exchange import Exchange, Principal
+from ..exchange import Exchange
 
 KeyFunction = Callable[[Exchange, Scope], str]
 """A key of one's own: plain function, an answer for every request. What it raises is an error, never a pass."""
 
-UNKNOWN = "unknown"
-"""The one key of all clients without an address: fail closed, rather than a budget for each of them."""
-
-_LONGEST = 64
-_IPV4_MAPPED = b"\0" * 10 + b"\xff\xff"
 _PREFLIGHT = b"CORS preflight by "
 """Longer than an IPv6 address, and no digest begins like that: it is mistaken for no other key in octets."""
 
@@ -44,9 +39,7 @@ class Identify:
     of: Callable[[Exchange, Scope], Hashable]
 
     def __init__(self, key: Part | Iterable[Part], *, ipv6_prefix: int) -> None:
-        if type(ipv6_prefix) is not int or not 32 <= ipv6_prefix <= 128:
-            raise ConfigurationError(f"ipv6_prefix= is a number of bits from 32 to 128, got {ipv6_prefix!r}")
-        self.mask = Mask(ipv6_prefix)
+        self.mask = read_mask(ipv6_prefix)
         self.parts = several(key)
         self.place = place_of(key)
         self._routes: RuleTable[_Route] | None = None
@@ -98,7 +91,7 @@ class Identify:
         who = exchange.principal
         if who is None or who.method != "api-key":
             return self._principal(exchange, scope)
-        return _short(f"api-key {who.token_id}")
+        return short_key(f"api-key {who.token_id}")
 
     def _certificate(self, exchange: Exchange, scope: Scope) -> Hashable:
         certificate = exchange.peer_certificate
@@ -110,12 +103,12 @@ class Identify:
         if who is None or not isinstance(value, (str, int)):
             return self._principal(exchange, scope)
         # Two issuers may give one name to different tenants; 1 is not "1".
-        return _short(f"claim {len(who.issuer)}:{who.issuer}{value!r}")
+        return short_key(f"claim {len(who.issuer)}:{who.issuer}{value!r}")
 
     def _route(self, exchange: Exchange, scope: Scope) -> Hashable:
         method = WEBSOCKET if scope["type"] == "websocket" else scope["method"]
         found = None if self._routes is None else self._routes.find(method, route_path(scope))
-        return _short("route" if found is None else f"route {found[0].template.text}")
+        return short_key("route" if found is None else f"route {found[0].template.text}")
 
 
 class _Route(NamedTuple):
@@ -144,7 +137,7 @@ def _custom(function: Callable[[Exchange, Scope], object], exchange: Exchange, s
     name = function(exchange, scope)
     if not isinstance(name, str):
         raise TypeError(f"key= must return a string, and returned {type(name).__name__}")
-    return _short(name)
+    return short_key(name)
 
 
 def octets_of(key: Hashable) -> tuple[bytes, bytes]:
@@ -165,43 +158,6 @@ def _joined(readers: tuple[Callable[[Exchange, Scope], Hashable], ...], exchange
     return digest.digest()
 
 
-class Mask:
-    """The leading bits of an IPv6 address."""
-
-    __slots__ = ("_bits", "_last", "size")
-
-    def __init__(self, bits: int) -> None:
-        self.size = -(-bits // 8)
-        self._last = 0xFF << (-bits % 8) & 0xFF
-
-    def __call__(self, packed: bytes) -> bytes:
-        network = packed[: self.size]
-        if self._last == 0xFF:
-            return network
-        return network[:-1] + bytes((network[-1] & self._last,))
-
-
-def address_key(client: str | None, mask: Callable[[bytes], bytes]) -> Hashable:
-    """IPv4 as its text, IPv6 as its masked network; an IPv4-mapped address is the IPv4 address it stands for."""
-    if client is None:
-        return UNKNOWN
-    if ":" not in client:
-        return client
-    try:
-        packed = socket.inet_pton(socket.AF_INET6, client.partition("%")[0])
-    except (OSError, ValueError):
-        return _short(f"client {client}")
-    if packed.startswith(_IPV4_MAPPED):
-        return socket.inet_ntop(socket.AF_INET, packed[12:])
-    return mask(packed)
-
-
-def principal_key(principal: Principal) -> Hashable:
-    """Issuer and subject, unambiguous: a subject is unique only at its issuer, and may hold any character."""
-    issuer = principal.issuer
-    return _short(f"{len(issuer)}:{issuer}{principal.subject}")
-
-
 def name_key(name: str) -> Hashable:
     """The key of a name that somebody tries to sign in with, which is no address and no principal."""
     # Of a kind of its own: a function for key= may return any text.
@@ -216,10 +172,3 @@ def preflight_key(key: Hashable) -> bytes:
 def is_preflight(fields: Fields) -> bool:
     """Whether an OPTIONS request is one that a browser sends before the real one (Fetch, "CORS-preflight request")."""
     return b"origin" in fields and b"access-control-request-method" in fields
-
-
-def _short(name: str) -> Hashable:
-    """A long or wide name is kept as its digest: 100 kB of identifier cost what an address costs."""
-    if len(name) <= _LONGEST and name.isascii():
-        return name
-    return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=20).digest()
