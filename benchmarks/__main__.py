@@ -4,7 +4,18 @@ import importlib
 import platform
 import sys
 
-ALL = ("stack", "body", "bearer", "tls_extension", "mutual_tls", "authorization", "memory", "audit", "imports")
+ALL = (
+    "stack",
+    "body",
+    "bearer",
+    "tls_extension",
+    "mutual_tls",
+    "authorization",
+    "rate_limit",
+    "memory",
+    "audit",
+    "imports",
+)
 
 
 def main(names: list[str]) -> int:

@@ -10,6 +10,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 
 from secure_asgi import (
+    Ban,
     ConfigurationError,
     Layer,
     LimitRule,
@@ -392,7 +393,7 @@ def test_who_goes_away_before_the_answer_has_failed():
 async def sign_in(scope, receive, send):
     name, _, password = scope["query_string"].decode().partition("=")
     try:
-        attempt(scope, name)
+        await attempt(scope, name)
         status = 200 if password == "right" else 401
     except HTTPException as refused:
         status = refused.status_code if int(refused.headers["retry-after"]) > 0 else 500
@@ -442,7 +443,7 @@ def test_in_shadow_a_name_is_not_refused():
 def test_attempt_where_no_failures_are_counted():
     async def app(scope, receive, send):
         with pytest.raises(ConfigurationError, match='counts="failures"'):
-            attempt(scope, "ann")
+            await attempt(scope, "ann")
         await hello(scope, receive, send)
 
     assert http(limited(app, limits="9/minute", unit="tokens")).status == 200
@@ -454,7 +455,8 @@ def test_attempt_where_no_failures_are_counted():
 def test_whose_quota_it_is():
     """RL-8: a keyed hash, the same for one key and another for another."""
     secret = Secret("correct horse battery")
-    apps = [limited(limits="9/minute", partition_secret=one) for one in (secret, secret, "another horse battery")]
+    secrets = (secret, secret, "another horse battery")
+    apps = [limited(limits="9/minute", identifier_secret=one, partition=True) for one in secrets]
 
     def pk(app, address):
         answer = http(app, client=(address, 1))
@@ -495,8 +497,16 @@ def test_a_dialect():
         ({"limits": "1/minute", "tiers": TIERS}, "tiers= need somebody to be known"),
         ({"limits": "1/minute", "settle": 3}, "settle= is a function"),
         ({"limits": "1/minute", "unit": ""}, "unit= is a name"),
-        ({"limits": "1/minute", "partition_secret": "short"}, "partition_secret= is a Secret of 16 to 64"),
-        ({"limits": "1/minute", "partition_secret": 16 * b"1"}, "partition_secret="),
+        ({"limits": "1/minute", "identifier_secret": "short"}, "identifier_secret= is a Secret of 16 to 64"),
+        ({"limits": "1/minute", "identifier_secret": 16 * b"1"}, "identifier_secret="),
+        ({"limits": "1/minute", "partition": True}, "partition=True needs identifier_secret="),
+        ({"limits": "1/minute", "namespace": "a{b}"}, "namespace= is text"),
+        ({"limits": "1/minute", "namespace": ""}, "namespace= is text"),
+        ({"limits": "1/minute", "on_outage": "ask"}, "on_outage= is one of"),
+        ({"limits": "1/minute", "replicas": 0}, "replicas= is a number of processes"),
+        ({"limits": "1/minute", "storage_timeout": 0}, "storage_timeout= is a positive"),
+        ({"limits": "1/minute", "storage": "memcached://127.0.0.1:1", "ban": Ban()}, "cannot hold bans"),
+        ({"preset": "login", "storage": "memcached://127.0.0.1:1"}, "cannot give back"),
         ({"messages": "many"}, "messages= takes strings"),
         ({"limits": "9/minute", "burst": 3}, 'burst= goes with strategy="gcra"'),
         ({"limits": "9/minute", "burst": 10, "strategy": "gcra"}, "burst= is a whole number from 1 to the amount"),

@@ -1,12 +1,30 @@
 """Redis, for what all workers must know: one command at a time, bounded in time, refused loudly when it is down."""
 
 import asyncio
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
     import redis.asyncio
+
+_SPELLINGS = {
+    "redis": "redis",
+    "rediss": "rediss",
+    "unix": "unix",
+    "valkey": "redis",
+    "valkeys": "rediss",
+    "redis+unix": "unix",
+    "valkey+unix": "unix",
+}
+"""Schemes of one server, and how redis-py spells them. Valkey speaks the same protocol."""
+
+_PORTS = {"sentinel": 26379, "cluster": 6379}
+
+_CONNECTIONS = 4096
+"""To one server, at most. More at once is refused at once: redis-py's own 100 is less than a busy worker asks with."""
 
 
 class RedisUnavailableError(Exception):
@@ -16,21 +34,23 @@ class RedisUnavailableError(Exception):
 class RedisLink:
     """Asks one Redis: ``given`` its URL, or a ``redis.asyncio.Redis`` of the user's own, which is never closed here.
 
-    ``timeout`` seconds for one command as a whole, connecting included. Nothing connects before the first command. A
-    client made from a URL belongs to the event loop it was made in: another loop gets another. Raises
-    ``ConfigurationError`` if redis is not installed or ``given`` is neither.
+    A URL is a redis://, rediss:// (TLS) or unix:// one, or names several servers as the limits library does:
+    ``redis+sentinel://user:password@host:26379,host:26379/mymaster`` and ``redis+cluster://host:6379,host:6379``, with
+    ``rediss`` where they speak TLS; ``valkey`` and ``valkeys`` go for ``redis`` and ``rediss`` in all of these.
+    Sentinels are asked with the same user and password as the master. In a cluster the word after a command's name is
+    its key, but for EVAL and EVALSHA.
+
+    ``timeout`` seconds for one command as a whole, connecting included. Nothing connects before the first command, and
+    no command is sent twice. A client made from a URL belongs to the event loop it was made in: another loop gets
+    another. Raises ``ConfigurationError`` if redis is not installed or ``given`` is neither.
     """
 
-    __slots__ = ("_client", "_given", "_loop", "_redis", "_timeout")
+    __slots__ = ("_client", "_given", "_loop", "_redis", "_servers", "_timeout")
 
     def __init__(self, given: "str | redis.asyncio.Redis", *, timeout: float = 1.0) -> None:
         self._redis = _load_redis()
-        if isinstance(given, str):
-            if not given.startswith(("redis://", "rediss://", "unix://")):
-                raise ConfigurationError(
-                    "a Redis is named by a redis://, rediss:// or unix:// URL, or given as a client"
-                )
-        elif not hasattr(given, "execute_command"):
+        self._servers = _read_url(given) if isinstance(given, str) else None
+        if not isinstance(given, str) and not hasattr(given, "execute_command"):
             raise ConfigurationError(f"a Redis is a URL or a redis.asyncio.Redis, got {type(given).__name__}")
         self._given = given
         self._timeout = timeout
@@ -52,12 +72,130 @@ class RedisLink:
             await client.aclose()
 
     def _connected(self) -> Any:
-        if not isinstance(self._given, str):
+        if self._servers is None:
             return self._given
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:
-            self._client, self._loop = self._redis.from_url(self._given), loop
+            self._client, self._loop = _client(self._redis, self._servers, self._timeout), loop
         return self._client
+
+
+@dataclass(frozen=True, slots=True)
+class _Servers:
+    """What a URL names. ``url`` is for redis-py to read: of several servers, that of the first, with all options."""
+
+    kind: str
+    url: str = field(repr=False)
+    nodes: tuple[tuple[str, int], ...] = ()
+    master: str = ""
+
+
+class _ThroughSentinels:
+    """A client of the master that some Sentinels name, closed together with its connections to them."""
+
+    __slots__ = ("_master", "_sentinels", "execute_command")
+
+    def __init__(self, sentinels: Any, master: Any) -> None:
+        self._sentinels = sentinels
+        self._master = master
+        self.execute_command = master.execute_command
+
+    async def aclose(self) -> None:
+        for client in (self._master, *self._sentinels.sentinels):
+            await client.aclose()
+
+
+class _FirstIsKey:
+    """Instead of redis-py's table of all commands, which it has the cluster send whenever it looks at it anew: to read
+    that takes longer than a rate limit may."""
+
+    async def initialize(self, node: Any = None) -> None:
+        """Nothing to ask."""
+
+    async def get_keys(self, *command: Any) -> Any:
+        return command[1:2] or None
+
+
+def _read_url(url: str) -> _Servers:
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme in _SPELLINGS:
+        servers = _Servers("one", f"{_SPELLINGS[scheme]}://{rest}")
+    else:
+        server, _, kind = scheme.partition("+")
+        if not separator or kind not in _PORTS or _SPELLINGS.get(server, "unix") == "unix":
+            raise ConfigurationError(
+                "a Redis is named by a redis://, rediss:// or unix:// URL, by a redis+sentinel:// or redis+cluster:// "
+                "one, or by valkey's, or given as a client"
+            )
+        servers = _read_several(kind, _SPELLINGS[server], rest)
+    try:
+        _options(servers)
+    except ValueError:
+        raise ConfigurationError(f"the {scheme}:// URL of a Redis has a part that nobody can read") from None
+    return servers
+
+
+def _read_several(kind: str, scheme: str, rest: str) -> _Servers:
+    before, _, query = rest.partition("?")
+    authority, _, master = before.partition("/")
+    login, at, hosts = authority.rpartition("@")
+    try:
+        nodes = tuple(_node(place, _PORTS[kind]) for place in hosts.split(","))
+    except ValueError:
+        raise ConfigurationError(f"the servers of a {kind} are named host:port,host:port") from None
+    if kind == "sentinel" and not master:
+        raise ConfigurationError("Sentinels are asked for a master by its name: redis+sentinel://host:26379/mymaster")
+    if kind == "cluster" and master:
+        raise ConfigurationError("a cluster has one database, and no name: redis+cluster://host:6379,host:6379")
+    return _Servers(kind, f"{scheme}://{login}{at}{hosts.split(',')[0]}?{query}", nodes, master)
+
+
+def _node(place: str, port: int) -> tuple[str, int]:
+    """Raises ``ValueError``."""
+    parts = urlsplit(f"//{place}")
+    if not parts.hostname or parts.path or parts.query or parts.fragment:
+        raise ValueError
+    return parts.hostname, parts.port or port
+
+
+def _options(servers: _Servers) -> dict[str, Any]:
+    """Raises ``ValueError``."""
+    from redis.asyncio.connection import parse_url
+
+    options: dict[str, Any] = dict(parse_url(servers.url))
+    return options
+
+
+def _client(redis: Any, servers: _Servers, timeout: float) -> Any:
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
+
+    # Not repeated: a command without an answer may have been carried out. RESP2 needs no greeting before it.
+    ours = {"max_connections": _CONNECTIONS, "retry": Retry(NoBackoff(), 0), "protocol": 2}
+    if servers.kind == "one":
+        return redis.from_url(servers.url, **ours, socket_timeout=None, socket_connect_timeout=timeout)
+    options = {**ours, **_options(servers)}
+    del options["host"]
+    options.pop("port", None)
+    options["ssl"] = options.pop("connection_class", None) is not None
+    if servers.kind == "sentinel":
+        # They are asked one after another, and one that hangs must leave time for the next, and for the master.
+        share = timeout / (len(servers.nodes) + 1)
+        asking = {**options, "socket_timeout": share, "socket_connect_timeout": share}
+        asking.pop("db", None)
+        sentinels = redis.Sentinel(servers.nodes, sentinel_kwargs=asking)
+        master = sentinels.master_for(
+            servers.master, **{"socket_timeout": None, "socket_connect_timeout": timeout, **options}
+        )
+        return _ThroughSentinels(sentinels, master)
+    # Within the time of the command, or redis-py never learns that a server hangs, and never looks for another.
+    options = {"socket_timeout": timeout * 0.8, "socket_connect_timeout": timeout / 4, **options}
+    # Servers that have moved slots say so, slot by slot: no need to ask for all of them anew.
+    options["reinitialize_steps"] = 0
+    nodes = [redis.cluster.ClusterNode(host, port) for host, port in servers.nodes]
+    cluster = redis.RedisCluster(startup_nodes=nodes, **options)
+    cluster.commands_parser = _FirstIsKey()
+    return cluster
 
 
 def _load_redis() -> Any:

@@ -82,6 +82,7 @@ class Reason(StrEnum):
     RATE_LIMITED = "rate_limited"
     BANNED = "banned"
     COST_EXCEEDED = "cost_exceeded"
+    RATE_LIMIT_UNAVAILABLE = "rate_limit_unavailable"
     # mutual_tls
     TLS_UNKNOWN = "tls_unknown"
     CERTIFICATE_MISSING = "certificate_missing"

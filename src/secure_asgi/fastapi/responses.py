@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..flow import Layer
+from ..rate_limit import RateLimitMiddleware
 from ..rate_limit.fields import DESCRIPTIONS
+from ..throttle import ThrottleMiddleware
 
 _SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -76,9 +78,9 @@ class Responses:
     """Adds to operations what ``layers`` answer, and to ``components`` what those responses refer to, once."""
 
     def __init__(self, layers: Sequence[Layer], components: dict[str, Any]) -> None:
-        self._limits = [layer for layer in layers if layer.name == "rate_limit"]
-        self._closing = [layer for layer in self._limits if getattr(layer, "fails_closed", False)]
-        self._throttles = [layer for layer in layers if layer.name == "throttle"]
+        self._limits = [layer for layer in layers if isinstance(layer, RateLimitMiddleware)]
+        self._closing = [layer for layer in self._limits if layer.fails_closed]
+        self._throttles = [layer for layer in layers if isinstance(layer, ThrottleMiddleware)]
         self._deciding = [layer for layer in layers if layer.name in ("mutual_tls", "authorization")]
         self._asking = [layer for layer in layers if layer.name in ("bearer", "api_keys")]
         self._scoped = [layer for layer in self._asking if getattr(layer, "required_scopes", ())]
@@ -99,8 +101,8 @@ class Responses:
             if does and status not in declared and f"{status[0]}XX" not in declared:
                 declared[status] = {"$ref": f"#/components/responses/{self._described(status, path)}"}
 
-    def _refusing(self, status: int) -> list[Layer]:
-        return [layer for layer in self._throttles if getattr(layer, "refusal_status", 0) == status]
+    def _refusing(self, status: int) -> Sequence[Layer]:
+        return [layer for layer in self._throttles if layer.refusal_status == status]
 
     def problem(self) -> str:
         """The reference to the schema of a problem."""
@@ -145,10 +147,9 @@ def replace_validation_body(document: dict[str, Any], responses: Responses) -> N
             schemas.pop(unused, None)
 
 
-def _quota_fields(layers: Sequence[Layer]) -> dict[str, Any]:
+def _quota_fields(layers: Sequence[RateLimitMiddleware]) -> dict[str, Any]:
     """What the fields that ``layers`` write say, each once."""
-    names = [name for layer in layers for name in getattr(layer, "field_names", ("RateLimit", "RateLimit-Policy"))]
-    return {name: _field(*DESCRIPTIONS[name]) for name in names}
+    return {name: _field(*DESCRIPTIONS[name]) for layer in layers for name in layer.field_names}
 
 
 def _any_at(layers: Sequence[Layer], path: str) -> bool:

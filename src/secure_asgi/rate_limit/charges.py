@@ -52,10 +52,10 @@ def charge(connection: Mapping[str, Any], cost: int, *, unit: str) -> None:
         one.real = cost
 
 
-def attempt(connection: Mapping[str, Any], name: str) -> None:
+async def attempt(connection: Mapping[str, Any], name: str) -> None:
     """Somebody tries to sign in as ``name``: counted with each layer that counts failures, as a client is.
 
-    Call it before the password is looked at. Raises Starlette's ``HTTPException`` (429) while the name has used up its
+    Await it before the password is looked at. Raises Starlette's ``HTTPException`` (429) while the name has used up its
     failures, from whatever addresses they came; a success gives the attempt back. Raises ``ConfigurationError`` where
     no layer with ``counts="failures"`` has let the request in.
     """
@@ -64,7 +64,7 @@ def attempt(connection: Mapping[str, Any], name: str) -> None:
     if not layers:
         raise ConfigurationError('no rate limit with counts="failures" has counted this request')
     for layer in layers:
-        denial = layer.count_name(exchange, name)
+        denial = await layer.count_name(exchange, name)
         if denial is not None:
             from starlette.exceptions import HTTPException
 

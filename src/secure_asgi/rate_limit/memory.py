@@ -50,6 +50,12 @@ class MemoryStore:
         shards = zip(*(self._of(bucket) for bucket in buckets), strict=True)
         return MemoryCounter(buckets, tuple(zip(self._locks, shards, strict=True)), self._clock, self._book)
 
+    async def open(self) -> None:
+        """Nothing to open."""
+
+    async def close(self) -> None:
+        """Nor to close."""
+
     def _of(self, bucket: Bucket) -> tuple[Table, ...]:
         if bucket not in self._tables:
             self._tables[bucket] = tuple(

@@ -1,37 +1,41 @@
 """Rate limits: 429 (RFC 6585 section 4) for whoever asks too often, and fields that say so in time."""
 
 import time
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from datetime import date
 from hashlib import blake2b
 from typing import Any, Literal
 
 from .._asgi import ASGIApp, Message, RawHeaders, Scope
+from .._options import positive_seconds
 from .._paths import route_path
 from .._routes import root_path_of
 from .._rule_table import WEBSOCKET, RuleTable
 from ..denial import Denial
 from ..errors import ConfigurationError
-from ..exchange import Exchange
-from ..flow import Layer
+from ..exchange import Decision, Exchange
+from ..flow import Answer, Layer
 from ..secrets import Secret
 from .bans import Ban
 from .charges import Charge, Charges
-from .counting import Banned, Bucket, Strategy, Verdict
+from .counting import Banned, Bucket, Degraded, Outcome, Strategy, Verdict
 from .fields import FOREVER, REQUESTS, Dialect, Headers, Legacy, Policy, horizon_of, writers
 from .generations import Clock
 from .keys import Identify, Part, is_preflight, name_key, octets_of, place_of, preflight_key
 from .limits import Limit, read_limits
-from .memory import STRATEGIES, MemoryStore
+from .memory import STRATEGIES
 from .plans import Plan, name_limits, read_bursts, read_cost
 from .presets import with_preset
-from .refusals import banned, exceeded, too_costly
+from .refusals import UNAVAILABLE, banned, exceeded, too_costly
 from .rules import Cost, LimitRule, Tier
-
-MEMORY = "memory://"
+from .stores import MEMORY, OnOutage, Storage
 
 FAILURES = frozenset((400, 401, 403))
 """Statuses that say that somebody has not signed in: RFC 6749 section 5.2 has 400 for it."""
+
+
+_KNOWN = (tuple, Banned, Degraded)
+"""An outcome that is there already: anything else is to be awaited."""
 
 
 class RateLimitMiddleware(Layer):
@@ -49,12 +53,15 @@ class RateLimitMiddleware(Layer):
     name; ``settle`` a function of the exchange that says at the end what it really cost (``charge()`` says it from a
     handler). ``counts="failures"`` gives back what was charged unless the answer's status is one of ``failures``.
 
-    How: ``strategy``; ``burst`` units at once, for GCRA; ``storage`` has one value so far. ``max_keys`` bounds the
-    counters kept of each limit: 130 bytes for an address, 190 for a name, at most; a moving window takes 44 more for
-    each charge that counts. ``ban`` refuses for a while who was refused too often.
+    How: ``strategy``; ``burst`` units at once, for GCRA; ``storage`` ``"memory://"``, a Redis or Valkey by its URL or
+    client, shared by all processes, or a URI of the limits library; ``storage_timeout`` seconds for one decision;
+    ``on_outage`` what holds without it: ``"local"`` (counted in this process, at limit ÷ ``replicas``), ``"open"``,
+    ``"closed"``; ``namespace`` before its keys; ``identifier_secret`` keys the hash of identifiers elsewhere.
+    ``max_keys`` bounds the counters in memory of each limit: 130 bytes for an address, 190 for a name, at most; a
+    moving window takes 44 more for each charge that counts. ``ban`` refuses for a while who was refused too often.
 
     What is told: ``headers`` which fields, ``dialect`` of which draft, ``legacy`` whether X-RateLimit-Reset is a
-    ``"delta"`` or the ``"epoch"``, ``policy`` the limits' public names; with ``partition_secret``, ``pk`` is sent, a
+    ``"delta"`` or the ``"epoch"``, ``policy`` the limits' public names; with ``partition=True``, ``pk`` is sent, a
     keyed hash of whose quota it is. ``clock`` is for tests: nanoseconds, never going back.
 
     A WebSocket is counted at its handshake; a CORS preflight in a bucket of its own (RL-16). Not checked: how large or
@@ -76,7 +83,7 @@ class RateLimitMiddleware(Layer):
         headers: Headers = "ietf",
         dialect: Dialect = "draft-10",
         legacy: Legacy = "delta",
-        partition_secret: str | Secret | None = None,
+        partition: bool = False,
         policy: str | Iterable[str] | None = None,
         cost: Cost = 1,
         unit: str = REQUESTS,
@@ -85,7 +92,12 @@ class RateLimitMiddleware(Layer):
         failures: int | Iterable[int] = FAILURES,
         strategy: Strategy = "sliding-window",
         burst: int | Iterable[int] | None = None,
-        storage: str = MEMORY,
+        storage: Any = MEMORY,
+        storage_timeout: float = 0.05,
+        on_outage: OnOutage | None = None,
+        replicas: int = 1,
+        namespace: str = "secure_asgi",
+        identifier_secret: str | Secret | None = None,
         ban: Ban | None = None,
         ipv6_prefix: int = 56,
         max_keys: int = 250_000,
@@ -94,11 +106,10 @@ class RateLimitMiddleware(Layer):
         shadow_until: date | None = None,
         exempt: str | Iterable[str] = (),
     ) -> None:
-        chosen = with_preset(preset, {"limits": limits, "key": key, "counts": counts})
+        chosen = with_preset(preset, {"limits": limits, "key": key, "counts": counts, "on_outage": on_outage})
         _one_of("strategy", strategy, STRATEGIES)
-        if storage != MEMORY:
-            # What was given is not repeated: a storage URI may hold a password.
-            raise ConfigurationError(f'storage= has one value in this version: "{MEMORY}"')
+        _one_of("on_outage", chosen["on_outage"], ("local", "open", "closed"))
+        _whole("replicas", replicas, 1, "processes that share the limits")
         _one_of("counts", chosen["counts"], ("all", "failures"))
         _whole("max_keys", max_keys, 2, "counters")
         if ban is not None and not isinstance(ban, Ban):
@@ -113,10 +124,27 @@ class RateLimitMiddleware(Layer):
         self._settle = settle
         self._settles = settle is not None or self.counts == "failures" or self.unit != REQUESTS
         self._ban = ban
+        self.fails_closed = chosen["on_outage"] == "closed" and storage != MEMORY
         self.strategy = strategy
-        self._store = MemoryStore(strategy=strategy, max_keys=max_keys, clock=clock, ban=ban)
         self._field_options = (headers, dialect, legacy)
-        self._partition_secret = _read_secret(partition_secret)
+        secret = _read_secret(identifier_secret)
+        if partition and not secret:
+            raise ConfigurationError("partition=True needs identifier_secret=: without it an address could be guessed")
+        self._partition_secret = secret if partition else b""
+        self.storage = Storage(
+            storage,
+            strategy=strategy,
+            timeout=positive_seconds("storage_timeout", storage_timeout),
+            namespace=_read_namespace(namespace),
+            secret=secret,
+            on_outage=chosen["on_outage"],
+            replicas=replicas,
+            max_keys=max_keys,
+            clock=clock,
+            ban=ban,
+            settles=self._settles,
+            gives_back=self.counts == "failures",
+        )
         self.rules = _several(rules, LimitRule, "rules")
         self.tiers = _several(tiers, Tier, "tiers")
         if self.tiers and self._identify.place == "client":
@@ -173,7 +201,7 @@ class RateLimitMiddleware(Layer):
             plan = self._by_rule[found[0][0]] if found and found[0] is not None else plan
         return () if plan is None else tuple(str(bucket.limit) for bucket in plan.buckets)
 
-    def on_request(self, exchange: Exchange, scope: Scope) -> Denial | None:
+    def on_request(self, exchange: Exchange, scope: Scope) -> Answer | Awaitable[Answer]:
         plan = self._plan
         if self._table is not None or self.tiers:
             plan = self._plan_for(exchange, scope)
@@ -198,9 +226,9 @@ class RateLimitMiddleware(Layer):
             outcome = plan.counter.hit(key, cost)
         else:
             outcome = plan.counter.hit(key, cost, not (exchange.client_is_proxy or self._ban.spares(exchange.client)))
-        if is_told and plan.writers and not isinstance(outcome, Banned):
-            exchange.memo[self] = (plan, outcome, cost, key)
-        return self._conclude(exchange, plan, key, cost, outcome)
+        if isinstance(outcome, _KNOWN):
+            return self._conclude(exchange, plan, key, cost, outcome, is_told)
+        return self._wait(exchange, plan, key, cost, outcome, is_told)
 
     def on_response(self, exchange: Exchange, headers: RawHeaders) -> None:
         told = exchange.memo.get(self)
@@ -213,25 +241,37 @@ class RateLimitMiddleware(Layer):
         for writer in plan.writers:
             writer.write(headers, readings, horizon, partition)
 
-    def on_message(self, exchange: Exchange, message: Message) -> Denial | None:
+    def on_message(self, exchange: Exchange, message: Message) -> Denial | Awaitable[Denial | None] | None:
         plan, key = exchange.memo["messages", self]
-        return _refusal(plan, 1, plan.counter.hit(key, 1))
+        outcome = plan.counter.hit(key, 1)
+        return _refusal(plan, 1, outcome) if isinstance(outcome, _KNOWN) else _refusal_later(plan, outcome)
 
-    def on_end(self, exchange: Exchange) -> None:
+    def on_end(self, exchange: Exchange) -> Awaitable[None] | None:
+        waiting = []
         for one in exchange.memo.get(Charges, ()):
             if one.layer is self:
-                one.plan.counter.settle(one.key, one.verdict, one.reserved, self._real_cost(exchange, one))
+                settling = one.plan.counter.settle(one.key, one.verdict, one.reserved, self._real_cost(exchange, one))
+                if settling is not None:
+                    waiting.append(settling)
+        return _all(waiting) if waiting else None
 
     def on_application(self, app: ASGIApp) -> None:
         self._root_path = root_path_of(app)
         if self._identify.needs_routes:
             self._identify.learn_routes(app)
 
-    def count_name(self, exchange: Exchange, name: str) -> Denial | None:
+    async def on_startup(self, scope: Scope) -> None:
+        await self.storage.store.open()
+
+    async def on_shutdown(self) -> None:
+        await self.storage.store.close()
+
+    async def count_name(self, exchange: Exchange, name: str) -> Denial | None:
         """What ``attempt`` asks of a layer that has let the request in."""
         plan = next(one.plan for one in exchange.memo[Charges] if one.layer is self)
         key = name_key(name)
-        denial = self._conclude(exchange, plan, key, 1, plan.counter.hit(key, 1))
+        outcome = plan.counter.hit(key, 1)
+        denial = self._charge(exchange, plan, key, 1, outcome if isinstance(outcome, _KNOWN) else await outcome)
         if denial is None:
             return None
         is_shadowed = exchange.shadowed(self)
@@ -258,13 +298,30 @@ class RateLimitMiddleware(Layer):
                     return self._by_tier[tier]
         return self._plan
 
+    async def _wait(
+        self, exchange: Exchange, plan: Plan, key: Hashable, cost: int, outcome: Awaitable[Outcome], is_told: bool
+    ) -> Answer:
+        return self._conclude(exchange, plan, key, cost, await outcome, is_told)
+
     def _conclude(
-        self, exchange: Exchange, plan: Plan, key: Hashable, cost: int, outcome: Verdict | Banned
-    ) -> Denial | None:
+        self, exchange: Exchange, plan: Plan, key: Hashable, cost: int, outcome: Outcome, is_told: bool
+    ) -> Answer:
+        if is_told and plan.writers:
+            verdict = _verdict_of(outcome)
+            if verdict is not None:
+                exchange.memo[self] = (plan, verdict, cost, key)
+        denial = self._charge(exchange, plan, key, cost, outcome)
+        if denial is None and isinstance(outcome, Degraded):
+            return Decision(self.place, "pass", note=outcome.note)
+        return denial
+
+    def _charge(self, exchange: Exchange, plan: Plan, key: Hashable, cost: int, outcome: Outcome) -> Denial | None:
         """The refusal; what has been charged is remembered where it will be settled."""
         denial = _refusal(plan, cost, outcome)
-        if denial is None and self._settles and not isinstance(outcome, Banned):
-            exchange.memo.setdefault(Charges, Charges()).append(Charge(self, plan, key, outcome, cost))
+        if denial is None and self._settles:
+            verdict = _verdict_of(outcome)
+            if verdict is not None:
+                exchange.memo.setdefault(Charges, Charges()).append(Charge(self, plan, key, verdict, cost))
         return denial
 
     def _real_cost(self, exchange: Exchange, one: Charge) -> int:
@@ -296,7 +353,7 @@ class RateLimitMiddleware(Layer):
         cost = read_cost(cost, lowest)
         told = cost if type(cost) is int and self.unit == REQUESTS else 1
         policies = tuple(Policy(bucket.name, bucket.limit, told, self.unit, bucket.burst) for bucket in buckets)
-        counter = self._store.counter(buckets)
+        counter = self.storage.counter(buckets)
         return Plan(name, buckets, policies, counter, cost, lowest, writers(*self._field_options, policies))
 
     def _plan_of_rule(self, rule: LimitRule, own: tuple[Bucket, ...], cost: Cost) -> Plan:
@@ -317,10 +374,30 @@ class RateLimitMiddleware(Layer):
         return self._make(name, buckets, 1)
 
 
-def _refusal(plan: Plan, cost: int, outcome: Verdict | Banned) -> Denial | None:
+def _verdict_of(outcome: Outcome) -> Verdict | None:
+    if isinstance(outcome, tuple):
+        return outcome
+    return outcome.verdict if isinstance(outcome, Degraded) else None
+
+
+def _refusal(plan: Plan, cost: int, outcome: Outcome) -> Denial | None:
+    note = ""
     if isinstance(outcome, Banned):
         return banned(outcome)
-    return None if outcome[0] else exceeded(plan.policies, plan.readings(outcome, cost), cost)
+    if isinstance(outcome, Degraded):
+        if outcome.verdict is None:
+            return None if outcome.mode == "open" else UNAVAILABLE
+        note, outcome = outcome.note, outcome.verdict
+    return None if outcome[0] else exceeded(plan.policies, plan.readings(outcome, cost), cost, note)
+
+
+async def _refusal_later(plan: Plan, outcome: Awaitable[Outcome]) -> Denial | None:
+    return _refusal(plan, 1, await outcome)
+
+
+async def _all(waiting: Iterable[Awaitable[None]]) -> None:
+    for one in waiting:
+        await one
 
 
 def _one_of(option: str, given: str, available: Iterable[str]) -> None:
@@ -340,10 +417,18 @@ def _several(given: Any, kind: type[Any], option: str) -> tuple[Any, ...]:
     return found
 
 
+def _read_namespace(namespace: object) -> str:
+    if not isinstance(namespace, str) or not namespace.isprintable() or not namespace or set(namespace) & set("{} "):
+        raise ConfigurationError(
+            f"namespace= is text before the storage's keys, without braces or blanks; got {namespace!r}"
+        )
+    return namespace
+
+
 def _read_secret(secret: str | Secret | None) -> bytes:
     text = secret.reveal() if isinstance(secret, Secret) else secret
     if text is None:
         return b""
     if not isinstance(text, str) or not 16 <= len(text.encode()) <= 64:
-        raise ConfigurationError("partition_secret= is a Secret of 16 to 64 octets, the same in every process")
+        raise ConfigurationError("identifier_secret= is a Secret of 16 to 64 octets, the same in every process")
     return text.encode()

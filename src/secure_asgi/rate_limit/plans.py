@@ -7,10 +7,9 @@ from .._asgi import Scope
 from .._options import several
 from ..errors import ConfigurationError
 from ..exchange import Exchange
-from .counting import Bucket, Reading, Verdict
+from .counting import Bucket, Counter, Reading, Verdict
 from .fields import FieldWriter, Policy
 from .limits import Limit
-from .memory import MemoryCounter
 from .rules import Cost
 
 
@@ -20,7 +19,7 @@ class Plan(NamedTuple):
     name: str
     buckets: tuple[Bucket, ...]
     policies: tuple[Policy, ...]
-    counter: MemoryCounter
+    counter: Counter
     cost: Cost
     lowest: int
     writers: tuple[FieldWriter, ...]

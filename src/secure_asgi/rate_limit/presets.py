@@ -10,12 +10,12 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "public": {"limits": "60/minute", "key": "client"},
         "standard": {"limits": "600/minute", "key": "principal"},
-        # OWASP ASVS 5.0 6.3.1: guessing is slow.
-        "login": {"limits": "10/15 minutes", "key": "client", "counts": "failures"},
+        # OWASP ASVS 5.0 6.3.1: guessing is slow, and stays so while the storage is down.
+        "login": {"limits": "10/15 minutes", "key": "client", "counts": "failures", "on_outage": "closed"},
     }
 )
 
-DEFAULTS: Mapping[str, Any] = MappingProxyType({"limits": None, "key": "client", "counts": "all"})
+DEFAULTS: Mapping[str, Any] = MappingProxyType({"limits": None, "key": "client", "counts": "all", "on_outage": "local"})
 
 
 def with_preset(name: str | None, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,13 +8,24 @@ from .fields import Policy, seconds
 
 _TYPES = "https://iana.org/assignments/http-problem-types#"
 QUOTA_EXCEEDED = _TYPES + "quota-exceeded"
+REDUCED_CAPACITY = _TYPES + "temporary-reduced-capacity"
 ABNORMAL_USAGE = _TYPES + "abnormal-usage-detected"
 
 _DETAIL = "Too many requests. Wait as long as Retry-After says, and repeat this one."
 
+UNAVAILABLE = Denial(
+    Reason.RATE_LIMIT_UNAVAILABLE,
+    503,
+    "This cannot be decided at the moment. Try again soon.",
+    title="Temporary Reduced Capacity",
+    type=REDUCED_CAPACITY,
+    headers=((b"retry-after", b"1"),),
+    note='the storage is down, and on_outage="closed"',
+)
 
-def exceeded(policies: Sequence[Policy], readings: Sequence[Reading], cost: int) -> Denial:
-    """429, with the longest wait of the limits that have no room."""
+
+def exceeded(policies: Sequence[Policy], readings: Sequence[Reading], cost: int, note: str) -> Denial:
+    """429, with the longest wait of the limits that have no room. ``note`` is private."""
     violated: list[str] = []
     wait = 1
     for policy, (free, more) in zip(policies, readings, strict=True):
@@ -29,7 +40,7 @@ def exceeded(policies: Sequence[Policy], readings: Sequence[Reading], cost: int)
         type=QUOTA_EXCEEDED,
         headers=((b"retry-after", b"%d" % wait),),
         members={"violated-policies": violated},
-        note=f"{', '.join(violated)}: full for {wait} s",
+        note=f"{', '.join(violated)}: full for {wait} s" + (f"; {note}" if note else ""),
     )
 
 

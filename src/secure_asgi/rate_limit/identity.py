@@ -1,0 +1,30 @@
+"""The name of a key outside this process: short whatever the key is, and nothing that can be read back.
+
+Keys are client addresses, accounts, API keys: who can list a storage must not learn them from it.
+"""
+
+from base64 import urlsafe_b64encode
+from collections.abc import Hashable
+from hashlib import blake2b
+
+MAX_SECRET = 64
+"""Octets of a secret at most: what BLAKE2b takes as its key."""
+
+LENGTH = 22
+"""Characters of an identity: 16 octets as base64url without padding."""
+
+
+def identity(key: Hashable, secret: bytes = b"") -> str:
+    """BLAKE2b of the key, 16 octets as base64url; keyed where there is a ``secret`` (at most ``MAX_SECRET`` octets).
+
+    Without one, whoever reads the storage can try all IPv4 addresses until the digest is the same. Text and octets
+    never share an identity. Raises ``TypeError`` for a key that is neither, and ``ValueError`` for too long a secret.
+    """
+    if isinstance(key, str):
+        # A lone surrogate is a key like another: it must not turn into an error that a client can choose.
+        raw = b"s" + key.encode("utf-8", "surrogatepass")
+    elif isinstance(key, bytes):
+        raw = b"b" + key
+    else:
+        raise TypeError(f"a key is text or octets, got {type(key).__name__}")
+    return urlsafe_b64encode(blake2b(raw, digest_size=16, key=secret).digest())[:LENGTH].decode()

@@ -1,0 +1,94 @@
+"""Where a layer counts: its storage by URI, and what stands in for that while it is down."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from ..errors import ConfigurationError
+from .bans import Ban
+from .counting import Bucket, Counter, Store, Strategy
+from .generations import Clock
+from .limits import Limit
+from .memory import MemoryStore
+from .outage import Breaker, Resilient
+
+MEMORY = "memory://"
+
+_REDIS = ("redis", "rediss", "valkey", "valkeys", "unix")
+
+OnOutage = Literal["local", "open", "closed"]
+
+
+class Storage:
+    """What ``storage=`` names, as the layer uses it. ``remote`` is None for memory.
+
+    ``replicas`` processes share the limits: while the storage is down, each counts alone, with its share of them.
+    """
+
+    def __init__(
+        self,
+        given: Any,
+        *,
+        strategy: Strategy,
+        timeout: float,
+        namespace: str,
+        secret: bytes,
+        on_outage: OnOutage,
+        replicas: int,
+        max_keys: int,
+        clock: Clock,
+        ban: Ban | None,
+        settles: bool,
+        gives_back: bool,
+    ) -> None:
+        self.memory = MemoryStore(strategy=strategy, max_keys=max_keys, clock=clock, ban=ban)
+        self.remote: Any = None
+        self.breaker = Breaker(clock=clock)
+        self._on_outage: OnOutage = on_outage
+        self._replicas = replicas
+        scheme = given.partition("://")[0].partition("+")[0] if isinstance(given, str) else "redis"
+        self.kind = scheme
+        if given == MEMORY:
+            return
+        if scheme in _REDIS:
+            from .._redis import RedisLink
+            from .redis_store import RedisStore
+
+            self.remote = RedisStore(
+                RedisLink(given, timeout=timeout),
+                strategy=strategy,
+                namespace=namespace,
+                secret=secret,
+                ban=ban,
+                settles=settles,
+            )
+            return
+        if ban is not None:
+            raise ConfigurationError(f"ban= needs storage= to be memory:// or a Redis, and {scheme} cannot hold bans")
+        if gives_back:
+            raise ConfigurationError(
+                f'counts="failures" needs storage= to be memory:// or a Redis: {scheme} cannot give back a charge'
+            )
+        from .limits_store import LimitsStore
+
+        self.remote = LimitsStore(given, strategy=strategy, namespace=namespace, secret=secret, timeout=timeout)
+
+    def counter(self, buckets: Sequence[Bucket]) -> Counter:
+        if self.remote is None:
+            return self.memory.counter(buckets)
+        shares = [self._share(bucket) for bucket in buckets]
+        return Resilient(
+            self.remote.counter(buckets),
+            breaker=self.breaker,
+            on_outage=self._on_outage,
+            local=lambda: self.memory.counter(shares),
+            lowest=min(bucket.burst for bucket in shares),
+        )
+
+    @property
+    def store(self) -> Store:
+        store: Store = self.memory if self.remote is None else self.remote
+        return store
+
+    def _share(self, bucket: Bucket) -> Bucket:
+        limit = Limit(max(1, bucket.limit.amount // self._replicas), bucket.limit.seconds)
+        return Bucket(bucket.name, limit, max(1, bucket.burst // self._replicas))
