@@ -121,17 +121,6 @@ def test_no_keys(key):
         identity(key)
 
 
-@pytest.mark.parametrize("namespace", ["", "a b", "a{b", "a}b", "é", "a\n", None], ids=repr)
-def test_no_namespaces(namespace):
-    with pytest.raises(ConfigurationError, match="namespace= is the beginning of the keys in Redis"):
-        RedisStore(RedisLink("redis://h"), strategy="gcra", namespace=namespace)
-
-
-def test_too_long_a_secret():
-    with pytest.raises(ConfigurationError, match="64 octets at most, got 65"):
-        RedisStore(RedisLink("redis://h"), strategy="gcra", namespace="n", secret=b"s" * 65)
-
-
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_too_long_a_window(strategy):
     with pytest.raises(ConfigurationError, match="at most 35 years"):
@@ -680,16 +669,6 @@ def test_who_is_banned_is_listed_within_bounds(server, monkeypatch):
         assert await store.banned() == []
 
     in_store(server, test)
-
-
-def test_a_namespace_is_no_pattern(server):
-    async def test(store, clock):
-        strange = RedisStore(store.link, strategy="gcra", namespace="r[a-z]*?\\")
-        await hits(store.counter([bucket(1)]), "k", 3)
-        assert len(await store.banned()) == 1
-        assert await strange.banned() == []
-
-    in_store(server, test, ban=Ban(after=2))
 
 
 def test_a_client_of_ones_own_that_decodes(server):

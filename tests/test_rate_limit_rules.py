@@ -498,10 +498,13 @@ def test_a_dialect():
         ({"limits": "1/minute", "settle": 3}, "settle= is a function"),
         ({"limits": "1/minute", "unit": ""}, "unit= is a name"),
         ({"limits": "1/minute", "identifier_secret": "short"}, "identifier_secret= is a Secret of 16 to 64"),
+        ({"limits": "1/minute", "identifier_secret": 65 * "1"}, "identifier_secret= is a Secret of 16 to 64"),
         ({"limits": "1/minute", "identifier_secret": 16 * b"1"}, "identifier_secret="),
         ({"limits": "1/minute", "partition": True}, "partition=True needs identifier_secret="),
-        ({"limits": "1/minute", "namespace": "a{b}"}, "namespace= is text"),
-        ({"limits": "1/minute", "namespace": ""}, "namespace= is text"),
+        *(
+            ({"limits": "1/minute", "namespace": namespace}, "namespace= is 1 to 64 letters")
+            for namespace in ("", "a b", "a{b", "a}b", "a*", "é", "a\n", "a" * 65, None)
+        ),
         ({"limits": "1/minute", "on_outage": "ask"}, "on_outage= is one of"),
         ({"limits": "1/minute", "replicas": 0}, "replicas= is a number of processes"),
         ({"limits": "1/minute", "storage_timeout": 0}, "storage_timeout= is a positive"),

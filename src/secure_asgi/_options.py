@@ -1,9 +1,11 @@
 """Checks of options that several parts have."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from .errors import ConfigurationError
+
+T = TypeVar("T")
 
 
 def several(given: Any) -> tuple[Any, ...]:
@@ -16,3 +18,23 @@ def positive_seconds(option: str, seconds: Any) -> float:
     if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds < float("inf"):
         raise ConfigurationError(f"{option}= is a positive number of seconds, got {seconds!r}")
     return seconds
+
+
+def one_of(option: str, given: object, available: Iterable[str]) -> None:
+    """Raises ``ConfigurationError`` for a word that is not among those ``available``."""
+    if given not in available:
+        raise ConfigurationError(f"{option}= is one of {', '.join(map(repr, available))}; got {given!r}")
+
+
+def whole(option: str, given: object, lowest: int, what: str) -> None:
+    """Raises ``ConfigurationError`` for what is no whole number from ``lowest`` on. ``what`` it is a number of."""
+    if type(given) is not int or given < lowest:
+        raise ConfigurationError(f"{option}= is a number of {what}, at least {lowest}, got {given!r}")
+
+
+def several_of(option: str, given: Any, kind: type[T]) -> tuple[T, ...]:
+    """One of ``kind``, or several, as a tuple. Raises ``ConfigurationError`` for what is something else."""
+    found = (given,) if isinstance(given, kind) or not isinstance(given, Iterable) else tuple(given)
+    if not all(isinstance(one, kind) for one in found):
+        raise ConfigurationError(f"{option}= takes {kind.__name__}(...) and the like, got {given!r}")
+    return found

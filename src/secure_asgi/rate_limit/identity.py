@@ -7,8 +7,12 @@ from base64 import urlsafe_b64encode
 from collections.abc import Hashable
 from hashlib import blake2b
 
+from ..errors import ConfigurationError
+from ..secrets import Secret
+
+MIN_SECRET = 16
 MAX_SECRET = 64
-"""Octets of a secret at most: what BLAKE2b takes as its key."""
+"""Octets of a secret: at least what cannot be tried out, at most what BLAKE2b takes as its key."""
 
 LENGTH = 22
 """Characters of an identity: 16 octets as base64url without padding."""
@@ -28,3 +32,15 @@ def identity(key: Hashable, secret: bytes = b"") -> str:
     else:
         raise TypeError(f"a key is text or octets, got {type(key).__name__}")
     return urlsafe_b64encode(blake2b(raw, digest_size=16, key=secret).digest())[:LENGTH].decode()
+
+
+def read_secret(secret: str | Secret | None) -> bytes:
+    """The octets of ``identifier_secret=``; none where none is given. Raises ``ConfigurationError``."""
+    text = secret.reveal() if isinstance(secret, Secret) else secret
+    if text is None:
+        return b""
+    if not isinstance(text, str) or not MIN_SECRET <= len(text.encode()) <= MAX_SECRET:
+        raise ConfigurationError(
+            f"identifier_secret= is a Secret of {MIN_SECRET} to {MAX_SECRET} octets, the same in every process"
+        )
+    return text.encode()

@@ -9,7 +9,6 @@ import asyncio
 import inspect
 import logging
 import math
-import re
 import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from importlib import import_module
@@ -35,8 +34,6 @@ _LIMITERS = {
 _PACKAGES = {"memcached": "memcachio", "mongodb": "motor.motor_asyncio"}
 _OURS = ("memory", "redis", "rediss", "valkey", "valkeys", "unix")
 
-_NAMESPACE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
-
 _MEMCACHED_LONGEST = 30 * 86_400
 """Seconds from now: more than that memcached takes for a date, long past, and forgets the counter at once."""
 
@@ -47,7 +44,7 @@ _LONGEST_LOG = 10_000
 class LimitsStore:
     """A ``Store`` over ``limits.aio``: its storage at ``uri``, its ``strategy``.
 
-    ``namespace`` (letters, digits and ``_.:-``) begins every name under which something is kept; the keys themselves
+    ``namespace`` begins every name under which something is kept; the keys themselves
     are kept as digests, made with ``secret`` where there is one. ``timeout`` seconds for a decision as a whole,
     connecting included. Nothing connects before ``open`` or the first decision. After any failure the next decision
     connects anew: what an answer that came late or broken has left behind could be taken for another's.
@@ -60,8 +57,6 @@ class LimitsStore:
         self, uri: str, *, strategy: Strategy, namespace: str, secret: bytes = b"", timeout: float = 0.05
     ) -> None:
         self._timeout = positive_seconds("storage_timeout", timeout)
-        if not _NAMESPACE.fullmatch(namespace):
-            raise ConfigurationError(f"namespace= is 1 to 64 letters, digits or any of _.:-, got {namespace!r}")
         if strategy not in _LIMITERS:
             raise ConfigurationError(
                 f'strategy= of this storage is one of {", ".join(_LIMITERS)}: "gcra" needs memory:// or a Redis'

@@ -1,13 +1,13 @@
 """Rate limits: 429 (RFC 6585 section 4) for whoever asks too often, and fields that say so in time."""
 
 import time
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from datetime import date
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from .._asgi import ASGIApp, Message, RawHeaders, Scope
-from .._options import positive_seconds
+from .._options import one_of, positive_seconds, several_of, whole
 from .._paths import route_path
 from .._routes import root_path_of
 from .._rule_table import WEBSOCKET, RuleTable
@@ -19,20 +19,20 @@ from ..secrets import Secret
 from .bans import Ban
 from .charges import Charge, Charges
 from .counting import Banned, Bucket, Degraded, Outcome, Strategy, Verdict
-from .fields import FOREVER, REQUESTS, Dialect, Headers, Legacy, Policy, horizon_of, writers
+from .fields import FOREVER, REQUESTS, Dialect, Headers, Legacy, horizon_of
 from .generations import Clock
+from .identity import read_secret
 from .keys import Identify, Part, is_preflight, name_key, octets_of, place_of, preflight_key
-from .limits import Limit, read_limits
+from .limits import read_limits
 from .memory import STRATEGIES
-from .plans import Plan, name_limits, read_bursts, read_cost
+from .plans import Plan, PlanMaker
 from .presets import with_preset
 from .refusals import UNAVAILABLE, banned, exceeded, too_costly
 from .rules import Cost, LimitRule, Tier
-from .stores import MEMORY, OnOutage, Storage
+from .stores import MEMORY, OnOutage, Storage, read_namespace
 
 FAILURES = frozenset((400, 401, 403))
 """Statuses that say that somebody has not signed in: RFC 6749 section 5.2 has 400 for it."""
-
 
 _KNOWN = (tuple, Banned, Degraded)
 """An outcome that is there already: anything else is to be awaited."""
@@ -107,11 +107,11 @@ class RateLimitMiddleware(Layer):
         exempt: str | Iterable[str] = (),
     ) -> None:
         chosen = with_preset(preset, {"limits": limits, "key": key, "counts": counts, "on_outage": on_outage})
-        _one_of("strategy", strategy, STRATEGIES)
-        _one_of("on_outage", chosen["on_outage"], ("local", "open", "closed"))
-        _whole("replicas", replicas, 1, "processes that share the limits")
-        _one_of("counts", chosen["counts"], ("all", "failures"))
-        _whole("max_keys", max_keys, 2, "counters")
+        one_of("strategy", strategy, STRATEGIES)
+        one_of("on_outage", chosen["on_outage"], get_args(OnOutage))
+        whole("replicas", replicas, 1, "processes that share the limits")
+        one_of("counts", chosen["counts"], ("all", "failures"))
+        whole("max_keys", max_keys, 2, "counters")
         if ban is not None and not isinstance(ban, Ban):
             raise ConfigurationError(f"ban= takes a Ban(...), got {ban!r}")
         if settle is not None and not callable(settle):
@@ -126,8 +126,7 @@ class RateLimitMiddleware(Layer):
         self._ban = ban
         self.fails_closed = chosen["on_outage"] == "closed" and storage != MEMORY
         self.strategy = strategy
-        self._field_options = (headers, dialect, legacy)
-        secret = _read_secret(identifier_secret)
+        secret = read_secret(identifier_secret)
         if partition and not secret:
             raise ConfigurationError("partition=True needs identifier_secret=: without it an address could be guessed")
         self._partition_secret = secret if partition else b""
@@ -135,7 +134,7 @@ class RateLimitMiddleware(Layer):
             storage,
             strategy=strategy,
             timeout=positive_seconds("storage_timeout", storage_timeout),
-            namespace=_read_namespace(namespace),
+            namespace=read_namespace(namespace),
             secret=secret,
             on_outage=chosen["on_outage"],
             replicas=replicas,
@@ -145,24 +144,23 @@ class RateLimitMiddleware(Layer):
             settles=self._settles,
             gives_back=self.counts == "failures",
         )
-        self.rules = _several(rules, LimitRule, "rules")
-        self.tiers = _several(tiers, Tier, "tiers")
+        self.rules = several_of("rules", rules, LimitRule)
+        self.tiers = several_of("tiers", tiers, Tier)
         if self.tiers and self._identify.place == "client":
             raise ConfigurationError(
                 'tiers= need somebody to be known, and key="client" is counted before that: give key="principal"'
             )
-        self._buckets: dict[str, Bucket] = {}
+        maker = PlanMaker(self.storage, unit, strategy, (headers, dialect, legacy))
         self._plan: Plan | None = None
         own: tuple[Bucket, ...] = ()
         if chosen["limits"] is not None:
-            read = read_limits(chosen["limits"])
-            own = self._name(read, name_limits(read, policy, self.key), read_bursts(burst, read, strategy))
-            self._plan = self._make("", own, cost)
+            own = maker.buckets(read_limits(chosen["limits"]), policy, self.key, burst)
+            self._plan = maker.plan("", own, cost)
         elif not self.rules and not self.tiers and messages is None:
             raise ConfigurationError('limits= needs at least one limit, such as "600/minute", or give rules=')
-        self._by_rule = {rule: self._plan_of_rule(rule, own, cost) for rule in self.rules}
-        self._by_tier = {tier: self._plan_of_tier(tier, cost) for tier in self.tiers}
-        self._messages = None if messages is None else self._plan_of_messages(messages)
+        self._by_rule = {rule: maker.of_rule(rule, own, cost) for rule in self.rules}
+        self._by_tier = {tier: maker.of_tier(tier, cost) for tier in self.tiers}
+        self._messages = None if messages is None else maker.of_messages(messages, f"{self.key}-messages")
         self._table = RuleTable(self.rules) if self.rules else None
         self._root_path = ""
         needed = {
@@ -338,41 +336,6 @@ class RateLimitMiddleware(Layer):
             raise TypeError(f"settle= must return a whole number from 0 on, and returned {type(real).__name__}")
         return real
 
-    def _name(self, limits: Sequence[Limit], names: Sequence[str], bursts: Sequence[int]) -> tuple[Bucket, ...]:
-        buckets = tuple(Bucket(*one) for one in zip(names, limits, bursts, strict=True))
-        for bucket in buckets:
-            if bucket.name in self._buckets:
-                raise ConfigurationError(
-                    f"two limits have the public name {bucket.name!r}: give policy= to one of them"
-                )
-            self._buckets[bucket.name] = bucket
-        return buckets
-
-    def _make(self, name: str, buckets: tuple[Bucket, ...], cost: Cost) -> Plan:
-        lowest = min(bucket.burst for bucket in buckets)
-        cost = read_cost(cost, lowest)
-        told = cost if type(cost) is int and self.unit == REQUESTS else 1
-        policies = tuple(Policy(bucket.name, bucket.limit, told, self.unit, bucket.burst) for bucket in buckets)
-        counter = self.storage.counter(buckets)
-        return Plan(name, buckets, policies, counter, cost, lowest, writers(*self._field_options, policies))
-
-    def _plan_of_rule(self, rule: LimitRule, own: tuple[Bucket, ...], cost: Cost) -> Plan:
-        names = name_limits(rule.limits, rule.policy, rule.name)
-        buckets = self._name(rule.limits, names, [limit.amount for limit in rule.limits])
-        return self._make(
-            rule.name, buckets + (own if rule.in_addition else ()), cost if rule.cost is None else rule.cost
-        )
-
-    def _plan_of_tier(self, tier: Tier, cost: Cost) -> Plan:
-        names = name_limits(tier.limits, tier.policy, tier.name)
-        return self._make(tier.name, self._name(tier.limits, names, [limit.amount for limit in tier.limits]), cost)
-
-    def _plan_of_messages(self, messages: str | Iterable[str]) -> Plan:
-        limits = read_limits(messages, option="messages")
-        name = f"{self.key}-messages"
-        buckets = self._name(limits, name_limits(limits, None, name), [limit.amount for limit in limits])
-        return self._make(name, buckets, 1)
-
 
 def _verdict_of(outcome: Outcome) -> Verdict | None:
     if isinstance(outcome, tuple):
@@ -398,37 +361,3 @@ async def _refusal_later(plan: Plan, outcome: Awaitable[Outcome]) -> Denial | No
 async def _all(waiting: Iterable[Awaitable[None]]) -> None:
     for one in waiting:
         await one
-
-
-def _one_of(option: str, given: str, available: Iterable[str]) -> None:
-    if given not in available:
-        raise ConfigurationError(f"{option}= is one of {', '.join(f'{one!r}' for one in available)}; got {given!r}")
-
-
-def _whole(option: str, given: object, lowest: int, what: str) -> None:
-    if type(given) is not int or given < lowest:
-        raise ConfigurationError(f"{option}= is a number of {what}, at least {lowest}, got {given!r}")
-
-
-def _several(given: Any, kind: type[Any], option: str) -> tuple[Any, ...]:
-    found = (given,) if isinstance(given, kind) or not isinstance(given, Iterable) else tuple(given)
-    if not all(isinstance(one, kind) for one in found):
-        raise ConfigurationError(f"{option}= takes {kind.__name__}(...) and the like, got {given!r}")
-    return found
-
-
-def _read_namespace(namespace: object) -> str:
-    if not isinstance(namespace, str) or not namespace.isprintable() or not namespace or set(namespace) & set("{} "):
-        raise ConfigurationError(
-            f"namespace= is text before the storage's keys, without braces or blanks; got {namespace!r}"
-        )
-    return namespace
-
-
-def _read_secret(secret: str | Secret | None) -> bytes:
-    text = secret.reveal() if isinstance(secret, Secret) else secret
-    if text is None:
-        return b""
-    if not isinstance(text, str) or not 16 <= len(text.encode()) <= 64:
-        raise ConfigurationError("identifier_secret= is a Secret of 16 to 64 octets, the same in every process")
-    return text.encode()

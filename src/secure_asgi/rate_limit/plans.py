@@ -1,4 +1,4 @@
-"""``Plan``: which limits a request falls under, under which public names, at which cost."""
+"""Which limits a request falls under, under which public names, at which cost; and how that is made of the options."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -8,9 +8,10 @@ from .._options import several
 from ..errors import ConfigurationError
 from ..exchange import Exchange
 from .counting import Bucket, Counter, Reading, Verdict
-from .fields import FieldWriter, Policy
-from .limits import Limit
-from .rules import Cost
+from .fields import REQUESTS, FieldWriter, Policy, writers
+from .limits import Limit, read_limits
+from .rules import Cost, LimitRule, Tier
+from .stores import Storage
 
 
 class Plan(NamedTuple):
@@ -37,6 +38,51 @@ class Plan(NamedTuple):
     def readings(self, verdict: Verdict, cost: int) -> list[Reading]:
         read = self.counter.read
         return [read(index, standing, cost) for index, standing in enumerate(verdict[1])]
+
+
+class PlanMaker:
+    """Makes the plans of one layer, which share a storage and whose limits have each a public name of its own."""
+
+    def __init__(self, storage: Storage, unit: str, strategy: str, field_options: tuple[str, str, str]) -> None:
+        self._storage = storage
+        self._unit = unit
+        self._strategy = strategy
+        self._field_options = field_options
+        self._taken: set[str] = set()
+
+    def buckets(
+        self,
+        limits: Sequence[Limit],
+        policy: str | Iterable[str] | None,
+        prefix: str,
+        burst: int | Iterable[int] | None = None,
+    ) -> tuple[Bucket, ...]:
+        """Raises ``ConfigurationError``, also for a name that is taken."""
+        names, bursts = name_limits(limits, policy, prefix), read_bursts(burst, limits, self._strategy)
+        for name in names:
+            if name in self._taken:
+                raise ConfigurationError(f"two limits have the public name {name!r}: give policy= to one of them")
+            self._taken.add(name)
+        return tuple(Bucket(*one) for one in zip(names, limits, bursts, strict=True))
+
+    def plan(self, name: str, buckets: tuple[Bucket, ...], cost: Cost) -> Plan:
+        lowest = min(bucket.burst for bucket in buckets)
+        cost = read_cost(cost, lowest)
+        told = cost if type(cost) is int and self._unit == REQUESTS else 1
+        policies = tuple(Policy(bucket.name, bucket.limit, told, self._unit, bucket.burst) for bucket in buckets)
+        counter = self._storage.counter(buckets)
+        return Plan(name, buckets, policies, counter, cost, lowest, writers(*self._field_options, policies))
+
+    def of_rule(self, rule: LimitRule, own: tuple[Bucket, ...], cost: Cost) -> Plan:
+        """``own`` are the layer's limits, and ``cost`` is what a request takes where the rule does not say it."""
+        buckets = self.buckets(rule.limits, rule.policy, rule.name) + (own if rule.in_addition else ())
+        return self.plan(rule.name, buckets, cost if rule.cost is None else rule.cost)
+
+    def of_tier(self, tier: Tier, cost: Cost) -> Plan:
+        return self.plan(tier.name, self.buckets(tier.limits, tier.policy, tier.name), cost)
+
+    def of_messages(self, messages: str | Iterable[str], name: str) -> Plan:
+        return self.plan(name, self.buckets(read_limits(messages, option="messages"), None, name), 1)
 
 
 def read_cost(cost: Cost, lowest: int) -> Cost:

@@ -7,18 +7,16 @@ strategy is one file of ``scripts/``. Whoever was refused is not asked about aga
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Hashable, Sequence
 from typing import Any
 
 from .._cache import TwoGenerations
 from .._redis import RedisLink
-from ..errors import ConfigurationError
 from .bans import Ban
 from .counting import Banned, Bucket, Reading, Strategy
 from .deny_cache import CAPACITY
-from .identity import LENGTH, MAX_SECRET, identity
+from .identity import LENGTH, identity
 from .outage import StoreUnavailableError
 from .redis_counter import RedisCounter
 from .redis_layout import BanConstants, Layout, read_numbers
@@ -34,9 +32,6 @@ _STARTING = 5.0
 _TRIES = 10
 """Seconds and tries at start-up: the first connection resolves a name and shakes hands."""
 
-_PLAIN = re.compile(r"[!-z|~]+")
-"""Printable ASCII without braces, which would move the hash tag."""
-
 _MOST_BANS = 10_000
 _SCAN_STEP = 1_000
 _MOST_STEPS = 10_000
@@ -45,8 +40,8 @@ _MOST_STEPS = 10_000
 class RedisStore:
     """``Store`` in the Redis behind ``link``. Its keys begin with ``namespace``; ``secret`` keys their digests.
 
-    ``settles``: charges may be given back, so that a refusal is believed for a second only, and not for ten. Raises
-    ``ConfigurationError`` for a wrong option. An outage, or an answer that is none, is a ``StoreUnavailableError``.
+    ``settles``: charges may be given back, so that a refusal is believed for a second only, and not for ten. An
+    outage, or an answer that is none, is a ``StoreUnavailableError``.
     """
 
     def __init__(
@@ -59,13 +54,6 @@ class RedisStore:
         ban: Ban | None = None,
         settles: bool = False,
     ) -> None:
-        if not isinstance(namespace, str) or not _PLAIN.fullmatch(namespace):
-            raise ConfigurationError(
-                "namespace= is the beginning of the keys in Redis: printable ASCII without spaces and braces, got "
-                f"{namespace!r}"
-            )
-        if len(secret) > MAX_SECRET:
-            raise ConfigurationError(f"the secret of a namespace has {MAX_SECRET} octets at most, got {len(secret)}")
         self.link = link
         self.strategy: Strategy = strategy
         self.scripts = Scripts(strategy)
@@ -133,7 +121,7 @@ class RedisStore:
         It walks over all keys of the Redis, a thousand a step, and gives up after ten million.
         """
         found: dict[str, int] = {}
-        pattern = f"{_escaped(self._namespace)}:{{*}}:ban"
+        pattern = f"{self._namespace}:{{*}}:ban"
         cursor: Argument = 0
         for _ in range(_MOST_STEPS):
             answer = await ask(self.link, "SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_STEP)
@@ -196,8 +184,3 @@ def _scanned(answer: Any) -> tuple[int, list[str]]:
         return int(cursor), [key if isinstance(key, str) else bytes(key).decode("ascii", "replace") for key in keys]
     except (TypeError, ValueError):
         raise StoreUnavailableError("Redis: an answer to SCAN that is none") from None
-
-
-def _escaped(text: str) -> str:
-    """For a pattern of Redis, where some characters stand for others."""
-    return re.sub(r"([*?\[\]\\^-])", r"\\\1", text)

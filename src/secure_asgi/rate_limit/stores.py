@@ -1,5 +1,6 @@
 """Where a layer counts: its storage by URI, and what stands in for that while it is down."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -14,6 +15,9 @@ from .outage import Breaker, Resilient
 MEMORY = "memory://"
 
 _REDIS = ("redis", "rediss", "valkey", "valkeys", "unix")
+
+_NAMESPACE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+"""Nothing that a storage takes for something else: a hash tag, a pattern, the end of a memcached command."""
 
 OnOutage = Literal["local", "open", "closed"]
 
@@ -92,3 +96,10 @@ class Storage:
     def _share(self, bucket: Bucket) -> Bucket:
         limit = Limit(max(1, bucket.limit.amount // self._replicas), bucket.limit.seconds)
         return Bucket(bucket.name, limit, max(1, bucket.burst // self._replicas))
+
+
+def read_namespace(namespace: object) -> str:
+    """What the storage's keys begin with. Raises ``ConfigurationError`` for what would not end where it should."""
+    if not isinstance(namespace, str) or not _NAMESPACE.fullmatch(namespace):
+        raise ConfigurationError(f"namespace= is 1 to 64 letters, digits or any of _.:-, got {namespace!r}")
+    return namespace
