@@ -131,7 +131,8 @@ def test_while_redis_is_down_and_after(tmp_path, on_outage, expected, caplog):
 
     async def run():
         with running_redis(tmp_path) as server:
-            layer = limited(server.url, app, namespace="down", limits="4/hour", on_outage=on_outage, replicas=2)
+            options = {"on_outage": on_outage, "replicas": 2, "settle": lambda exchange: 1}
+            layer = limited(server.url, app, namespace="down", limits="4/hour", **options)
             assert await statuses(layer, 1) == [200]
             server.kill()
             assert await statuses(layer, 3) == expected

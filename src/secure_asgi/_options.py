@@ -1,6 +1,6 @@
 """Checks of options that several parts have."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, TypeVar
 
 from .errors import ConfigurationError
@@ -20,7 +20,7 @@ def positive_seconds(option: str, seconds: Any) -> float:
     return seconds
 
 
-def one_of(option: str, given: object, available: Iterable[str]) -> None:
+def one_of(option: str, given: object, available: Collection[object]) -> None:
     """Raises ``ConfigurationError`` for a word that is not among those ``available``."""
     if given not in available:
         raise ConfigurationError(f"{option}= is one of {', '.join(map(repr, available))}; got {given!r}")
