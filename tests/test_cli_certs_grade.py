@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from secure_asgi.cli.certs.certificate import SentCertificate, read_certificate
 from secure_asgi.cli.certs.endpoint import Endpoint, NoAnswerError
-from secure_asgi.cli.certs.printable import in_days, printable
 from secure_asgi.cli.certs.show.grade import INTERMEDIATE, MODERN, grade, judge
 from secure_asgi.cli.certs.show.head import Head
 from secure_asgi.cli.certs.show.inspection import Facts
+from secure_asgi.cli.printable import in_days, printable
 from secure_asgi.testing.certificates import CertificateAuthority
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)

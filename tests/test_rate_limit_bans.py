@@ -1,9 +1,15 @@
 """Who is refused too often is not looked at for a while, and longer each time."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from starlette.middleware import Middleware
 
 from secure_asgi import Ban, ConfigurationError, Layer, RateLimitMiddleware, TrustedProxyMiddleware, secure
+from secure_asgi._networks import address
+from secure_asgi.rate_limit import bans
 from secure_asgi.rate_limit.bans import MAX_KEYS, BanBook
 from secure_asgi.rate_limit.limits import NANOSECONDS
 
@@ -36,12 +42,120 @@ def test_the_book(clock):
     assert [refuse(at) for at in (184, 184, 184)] == [0, 0, 20]
 
 
-def test_the_book_is_bounded():
-    book = BanBook(Ban(after=1))
+def test_no_more_bans_than_the_bound_and_the_first_to_end_makes_room():
+    """However many others are banned: those that are over leave before one that runs, and that with the least left."""
+    book = BanBook(Ban(after=1, first=1000))
+    for number in range(MAX_KEYS):
+        book.refused(number, number)
+    length = seconds(1000)
+    book.refused("new", length)  # at this moment the first is over
+    assert (len(book), book.left(0, length), book.left(1, length)) == (MAX_KEYS, 0, 1)
+    book.refused("newer", length)
+    assert (len(book), book.left(1, length), book.left(2, length)) == (MAX_KEYS, 0, 2)
+    book.refused("newest", 3 * length)
+    assert len(book) == 1
+
+
+def test_a_flood_of_refusals_lifts_no_ban():
+    """RL-15: a million addresses that are refused once each are no way out of a ban."""
+    book = BanBook(Ban(after=2, first=1000))
+    assert [book.refused("a", 0) for _ in range(2)] == [0, seconds(1000)]
     for number in range(3 * MAX_KEYS):
-        book.refused(number, 0)
-    assert len(book._bans) <= MAX_KEYS
-    assert book.left(3 * MAX_KEYS - 1, 0) > 0
+        book.refused(number, 1)
+    assert book.left("a", 1) == seconds(1000) - 1
+    assert len(book) == 1
+    assert len(book._refusals) <= MAX_KEYS
+
+
+def test_a_refusal_that_was_under_way_makes_no_ban_longer():
+    book = BanBook(Ban(after=1, first=10))
+    assert [book.refused("a", now) for now in (0, 1)] == [seconds(10), 0]
+    assert book.left("a", 1) == seconds(10) - 1
+
+
+def test_keys_of_two_kinds_whose_bans_end_together():
+    """Text and octets have no order, and are never compared."""
+    book = BanBook(Ban(after=1, first=10))
+    for key in ("a", b"a", "b"):
+        assert book.refused(key, 0) == seconds(10)
+    assert book.lift("b")
+    assert book.refused("c", seconds(10)) == seconds(10)
+    assert len(book) == 1
+
+
+def test_one_ban_however_many_threads_are_refused_at_once():
+    book = BanBook(Ban(after=100, per=1000, first=10))
+    with ThreadPoolExecutor(8) as threads:
+        begun = list(threads.map(lambda _: book.refused("a", 0), range(199)))
+    assert begun.count(seconds(10)) == 1
+    assert len(book) == 1
+
+
+class Model:
+    """One key, without bounds, as the documentation says it."""
+
+    def __init__(self, ban):
+        self.ban = ban
+        self.clear()
+
+    def clear(self):
+        self.refusals, self.begun, self.end, self.length = 0, None, 0, 0
+
+    def left(self, now):
+        return max(0, self.end - now)
+
+    def refused(self, now):
+        if self.left(now):
+            return 0
+        if self.begun is None or now >= self.begun + self.ban.per:
+            self.begun, self.refusals = now, 0
+        self.refusals += 1
+        if self.refusals < self.ban.after:
+            return 0
+        forgotten = not self.length or now >= self.end + self.ban.longest
+        self.length = self.ban.first if forgotten else min(2 * self.length, self.ban.longest)
+        self.begun, self.end = None, now + self.length
+        return self.length
+
+
+STEPS = st.tuples(st.sampled_from(["refused", "refused", "refused", "lift"]), st.sampled_from("ab"), st.integers(0, 12))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    after=st.integers(1, 3),
+    per=st.integers(1, 20),
+    first=st.integers(1, 9),
+    more=st.integers(0, 30),
+    steps=st.lists(STEPS, max_size=60),
+)
+def test_against_a_model(after, per, first, more, steps):
+    """Seconds pass, two keys are refused or pardoned: the book says what a model without bounds says."""
+    ban = Ban(after=after, per=per, first=first, longest=first + more)
+    book, models, now = BanBook(ban), {key: Model(ban) for key in "ab"}, 0
+    for step, key, passed in steps:
+        now += passed
+        if step == "lift":
+            was_banned = models[key].left(now) > 0
+            assert book.lift(key) >= was_banned
+            models[key].clear()
+        else:
+            assert book.refused(key, seconds(now)) == seconds(models[key].refused(now))
+        for one, model in models.items():
+            assert book.left(one, seconds(now)) == seconds(model.left(now))
+        assert len(book) == len(book._ends) <= 2
+
+
+def test_who_is_spared_is_looked_up_once(monkeypatch):
+    """Every request asks; what is too long to be an address is not remembered."""
+    asked = []
+    monkeypatch.setattr(bans, "address", lambda text: asked.append(text) or address(text))
+    ban = Ban(never="198.51.100.0/24")
+    clients = ["198.51.100.7", "::ffff:198.51.100.7", "203.0.113.9", "::ffff:203.0.113.9", "x" * 65]
+    for _ in range(2):
+        assert [ban.spares(client) for client in clients] == [True, True, False, False, True]
+    assert asked == [*clients, "x" * 65]
+    assert ban == Ban(never="198.51.100.0/24"), "what it remembers is no part of it"
 
 
 def limited(app=hello, *, clock, **options):

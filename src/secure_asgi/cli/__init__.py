@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from ..errors import ConfigurationError, SecureASGIError
 from .certs import add_commands as add_certs
 from .check import add_commands as add_check
+from .limits import add_commands as add_limits
 
 _CONCERNS = ("https", "hsts", "mtls", "bearer", "authorization", "rate_limit", "errors", "audit")
 
@@ -42,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(run=_demo)
     add_check(commands)
+    add_limits(commands)
     add_certs(commands)
     return parser
 

@@ -6,17 +6,14 @@ import json
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigurationError
-from .certs.printable import printable
+from .application import load
+from .printable import printable
+from .tables import WIDTH, count, table
 
 if TYPE_CHECKING:
     from ..checks import LayerRow, Report, RouteRow
-
-WIDTH = 100
-"""Columns that a line takes at most."""
 
 
 def add_commands(commands: Any) -> None:
@@ -34,7 +31,7 @@ def _check(options: argparse.Namespace) -> int:
     from ..checks import check
 
     with contextlib.redirect_stdout(sys.stderr):  # what an application prints is none of our document
-        app = _load(options.target, options.factory)
+        app = load(options.target, options.factory)
         report = check(app)
     if options.json:
         print(json.dumps(report.as_document(), indent=2))
@@ -43,39 +40,9 @@ def _check(options: argparse.Namespace) -> int:
     return 1 if report.findings else 0
 
 
-def _load(target: str, is_factory: bool) -> Any:
-    """The application that ``target`` names. Raises ``ConfigurationError`` with the cause."""
-    module_name, colon, path = target.partition(":")
-    if not (module_name and colon and path):
-        raise ConfigurationError(f'the application is written "module:attribute", got {printable(target)!r}')
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        found: Any = import_module(module_name)
-    except (Exception, SystemExit) as error:  # somebody's module: it may raise anything, and even end the program
-        raise ConfigurationError(f"{printable(module_name)} cannot be imported: {_cause(error)}") from error
-    for name in path.split("."):
-        try:
-            found = getattr(found, name)
-        except AttributeError as error:
-            raise ConfigurationError(f"{printable(target)} is not there: {_cause(error)}") from error
-    if is_factory:
-        try:
-            found = found()
-        except (Exception, SystemExit) as error:
-            raise ConfigurationError(f"{printable(target)} made no application: {_cause(error)}") from error
-    if not callable(found):
-        raise ConfigurationError(f"{printable(target)} is a {type(found).__name__}, no ASGI application")
-    return found
-
-
-def _cause(error: BaseException) -> str:
-    return printable(f"{type(error).__name__}: {error}", 500)
-
-
 def _lines(report: "Report") -> Iterable[str]:
     yield "Layers, outermost first"
-    yield from _table(
+    yield from table(
         ("", "LAYER", "MODE", "EXEMPT", "ESCAPE HATCHES"),
         [
             (row.where or "", row.place or row.name, _mode(row), " ".join(row.exempt), " ".join(row.escape_hatches))
@@ -84,7 +51,7 @@ def _lines(report: "Report") -> Iterable[str]:
     )
     yield ""
     yield "Routes"
-    yield from _table(
+    yield from table(
         ("METHOD", "PATH", "HOST", "ENDPOINT", "RULE", "LIMITS", "EXEMPT FROM"),
         [_cells(row) for row in report.routes],
     )
@@ -93,7 +60,7 @@ def _lines(report: "Report") -> Iterable[str]:
         label = "FINDING" if one.severity == "finding" else "note"
         text = f"{label:<9}{printable(one.message, 1000)} [{one.code}]"
         yield from textwrap.wrap(text, WIDTH, subsequent_indent=" " * 9, break_on_hyphens=False)
-    yield f"{_count(len(report.findings), 'finding')}, {_count(len(report.notes), 'note')}"
+    yield f"{count(len(report.findings), 'finding')}, {count(len(report.notes), 'note')}"
 
 
 def _cells(row: "RouteRow") -> Sequence[str]:
@@ -110,28 +77,3 @@ def _mode(row: "LayerRow") -> str:
     if not row.place:
         return "not ours"
     return f"{row.mode} until {row.shadow_until}" if row.shadow_until else row.mode
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]:
-    """Aligned columns, as wide as they need to be and together no wider than ``WIDTH``; empty ones are left out."""
-    if not rows:
-        yield "  none"
-        return
-    kept = [index for index in range(len(heads)) if any(row[index] for row in rows)]
-    cells = [[heads[index] for index in kept], *([printable(row[index], 1000) for index in kept] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(kept))]
-    while sum(widths) + 2 * len(widths) > WIDTH:
-        widths[widths.index(max(widths))] -= 1
-    for row in cells:
-        pairs = zip(row, widths, strict=True)
-        wrapped = [textwrap.wrap(cell, width, break_on_hyphens=False) or [""] for cell, width in pairs]
-        for line in range(max(map(len, wrapped))):
-            parts = [
-                (cell[line] if line < len(cell) else "").ljust(width)
-                for cell, width in zip(wrapped, widths, strict=True)
-            ]
-            yield ("  " + "  ".join(parts)).rstrip()

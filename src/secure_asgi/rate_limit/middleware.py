@@ -116,14 +116,14 @@ class RateLimitMiddleware(Layer):
             raise ConfigurationError(f"ban= takes a Ban(...), got {ban!r}")
         if settle is not None and not callable(settle):
             raise ConfigurationError(f"settle= is a function of the exchange that returns units, got {settle!r}")
-        self._identify = Identify(chosen["key"], ipv6_prefix=ipv6_prefix)
-        self.key = self._identify.name
+        self.identify = Identify(chosen["key"], ipv6_prefix=ipv6_prefix)
+        self.key = self.identify.name
         self.counts: str = chosen["counts"]
         self.unit = unit
         self._failures = frozenset((failures,) if isinstance(failures, int) else failures)
         self._settle = settle
         self._settles = settle is not None or self.counts == "failures" or self.unit != REQUESTS
-        self._ban = ban
+        self.ban = ban
         self.fails_closed = chosen["on_outage"] == "closed" and storage != MEMORY
         self.strategy = strategy
         secret = read_secret(identifier_secret)
@@ -146,7 +146,7 @@ class RateLimitMiddleware(Layer):
         )
         self.rules = several_of("rules", rules, LimitRule)
         self.tiers = several_of("tiers", tiers, Tier)
-        if self.tiers and self._identify.place == "client":
+        if self.tiers and self.identify.place == "client":
             raise ConfigurationError(
                 'tiers= need somebody to be known, and key="client" is counted before that: give key="principal"'
             )
@@ -167,7 +167,7 @@ class RateLimitMiddleware(Layer):
             "on_response": headers != "off",
             "on_message": self._messages is not None,
             "on_end": self._settles,
-            "on_application": self._table is not None or self._identify.needs_routes,
+            "on_application": self._table is not None or self.identify.needs_routes,
         }
         self.idle_hooks = frozenset(hook for hook, is_needed in needed.items() if not is_needed)
         super().__init__(app, mode=mode, shadow_until=shadow_until, exempt=exempt, place=self.slot(key=chosen["key"]))
@@ -206,7 +206,7 @@ class RateLimitMiddleware(Layer):
         messages = self._messages if scope["type"] == "websocket" else None
         if plan is None and messages is None:
             return None
-        key = self._identify.of(exchange, scope)
+        key = self.identify.of(exchange, scope)
         if messages is not None:
             exchange.memo["messages", self] = (messages, key)
         if plan is None:
@@ -220,10 +220,10 @@ class RateLimitMiddleware(Layer):
             cost = plan.cost_of(exchange, scope)
             if cost > plan.lowest:
                 return too_costly(cost, plan.lowest)
-        if self._ban is None:
+        if self.ban is None:
             outcome = plan.counter.hit(key, cost)
         else:
-            outcome = plan.counter.hit(key, cost, not (exchange.client_is_proxy or self._ban.spares(exchange.client)))
+            outcome = plan.counter.hit(key, cost, not (exchange.client_is_proxy or self.ban.spares(exchange.client)))
         if isinstance(outcome, _KNOWN):
             return self._conclude(exchange, plan, key, cost, outcome, is_told)
         return self._wait(exchange, plan, key, cost, outcome, is_told)
@@ -255,8 +255,8 @@ class RateLimitMiddleware(Layer):
 
     def on_application(self, app: ASGIApp) -> None:
         self._root_path = root_path_of(app)
-        if self._identify.needs_routes:
-            self._identify.learn_routes(app)
+        if self.identify.needs_routes:
+            self.identify.learn_routes(app)
 
     async def on_startup(self, scope: Scope) -> None:
         await self.storage.store.open()

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, r
 from cryptography.x509.oid import SignatureAlgorithmOID
 
 from ..._pins import spki_pin
+from ..printable import printable
 from .endpoint import NoAnswerError, is_address
-from .printable import printable
 
 _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521", "secp224r1": "P-224", "secp192r1": "P-192"}
 

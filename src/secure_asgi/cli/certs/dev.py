@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ...errors import ConfigurationError
 from ...testing.certificates import CertificateAuthority, Usage
+from ..printable import in_days, printable
 from .certificate import read_certificate
 from .endpoint import is_address
-from .printable import in_days, printable
 
 HOSTS = ("localhost", "127.0.0.1", "::1")
 CLIENTS = ("client",)

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from ...errors import ConfigurationError, SecureASGIError
-from .printable import printable
+from ..printable import printable
 
 MOST_BYTES = 1 << 20
 """What one connection reads at most. Certificate chains and response heads are a thousandth of it."""

@@ -10,10 +10,10 @@ from typing import Any
 
 from ...errors import ConfigurationError
 from ...tls import certificates_in
+from ..printable import in_days, printable
 from .certificate import read_certificate
 from .endpoint import Endpoint, NoAnswerError
 from .handshake import chain_of
-from .printable import in_days, printable
 
 
 @dataclass(frozen=True, slots=True)

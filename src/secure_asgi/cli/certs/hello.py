@@ -10,8 +10,8 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..printable import printable
 from .endpoint import Endpoint, NoAnswerError, Wire, is_address
-from .printable import printable
 
 SSL3, TLS10, TLS11, TLS12, TLS13 = 0x0300, 0x0301, 0x0302, 0x0303, 0x0304
 

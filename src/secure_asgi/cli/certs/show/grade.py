@@ -8,9 +8,9 @@ from typing import Literal
 
 from ....hsts import TWO_YEARS
 from ....tls import TLS12_CIPHERS
+from ...printable import in_days, printable
 from ..certificate import SentCertificate
 from ..endpoint import is_address
-from ..printable import in_days, printable
 from .head import parse_hsts
 from .inspection import Facts
 

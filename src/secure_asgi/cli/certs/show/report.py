@@ -4,8 +4,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ...printable import printable
 from ..certificate import SentCertificate
-from ..printable import printable
 from .grade import Line, meets
 from .inspection import Facts
 
