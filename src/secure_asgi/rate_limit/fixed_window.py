@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable
 
-from .counting import Bucket, Reading
+from .counting import Bucket, Reading, Verdict
 from .generations import Table
 
 State = tuple[int, int]
@@ -14,19 +14,29 @@ class FixedWindow(Table):
 
     __slots__ = ()
 
+    def hit(self, key: Hashable, cost: int, now: int) -> Verdict:
+        left = self.end - now
+        if left <= 0:
+            self.roll(now)
+            left = self.end - now
+        spent = self.young.get(key)
+        if spent is None:
+            spent = self._recall(key)
+        if spent + cost > self.amount:
+            return False, ((spent, left),), now
+        self.young[key] = spent = spent + cost
+        return True, ((spent, left),), now
+
     def look(self, key: Hashable, now: int) -> State:
         left = self.end - now
         if left <= 0:
             self.roll(now)
             left = self.end - now
-        return self.entry(key), left
+        spent = self.young.get(key)
+        return (self._recall(key) if spent is None else spent), left
 
-    def fits(self, state: State, cost: int) -> bool:
-        return state[0] + cost <= self.amount
-
-    def charge(self, key: Hashable, state: State, cost: int, now: int) -> State:
-        spent = self.young[key] = state[0] + cost
-        return spent, state[1]
+    def charge(self, key: Hashable, cost: int, now: int) -> None:
+        self.young[key] = self.look(key, now)[0] + cost
 
     def give_back(self, key: Hashable, units: int, charged: State, at: int, now: int) -> None:
         spent, _ = self.look(key, now)

@@ -6,7 +6,7 @@ is reckoned in nanoseconds times the amount, so that one unit is exactly one win
 
 from collections.abc import Hashable
 
-from .counting import Bucket, Reading
+from .counting import Bucket, Reading, Verdict
 from .generations import Table
 
 State = tuple[int, int]
@@ -22,8 +22,7 @@ class GCRA(Table):
         super().__init__(bucket, capacity, end)
         self._tolerance = self.burst * self.length
 
-    def hit(self, key: Hashable, cost: int, now: int) -> tuple[bool, State]:
-        """What it is in ``Table``, in one piece."""
+    def hit(self, key: Hashable, cost: int, now: int) -> Verdict:
         if now >= self.end:
             self.roll(now)
         moment = now * self.amount
@@ -33,9 +32,9 @@ class GCRA(Table):
         before = tat if tat > moment else moment
         tat = before + cost * self.length
         if tat - moment > self._tolerance:
-            return False, (before - moment, moment)
+            return False, ((before - moment, moment),), now
         self.young[key] = tat
-        return True, (tat - moment, moment)
+        return True, ((tat - moment, moment),), now
 
     def look(self, key: Hashable, now: int) -> State:
         if now >= self.end:
@@ -46,15 +45,10 @@ class GCRA(Table):
         moment = now * self.amount
         return (tat - moment if tat > moment else 0), moment
 
-    def fits(self, state: State, cost: int) -> bool:
-        return state[0] + cost * self.length <= self._tolerance
-
-    def charge(self, key: Hashable, state: State, cost: int, now: int) -> State:
-        ahead, moment = state
+    def charge(self, key: Hashable, cost: int, now: int) -> None:
+        ahead, moment = self.look(key, now)
         # A debt ends with the next window, as entries do.
-        ahead = min(ahead + cost * self.length, self.amount * self.length)
-        self.young[key] = moment + ahead
-        return ahead, moment
+        self.young[key] = moment + min(ahead + cost * self.length, self.amount * self.length)
 
     def give_back(self, key: Hashable, units: int, charged: State, at: int, now: int) -> None:
         # What of it has drained by now would have come back by itself: later charges did not wait for it.

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
 from typing import Any, ClassVar
 
-from .counting import Bucket, Reading
+from .counting import Bucket, Reading, Verdict
 
 Clock = Callable[[], int]
 """Nanoseconds, never going back."""
@@ -37,23 +37,18 @@ class Table(ABC):
         """How the key stands before anything is charged: a state."""
 
     @abstractmethod
-    def fits(self, state: Any, cost: int) -> bool:
-        """Whether there is room for so many units."""
+    def hit(self, key: Hashable, cost: int, now: int) -> Verdict:
+        """Charge ``cost`` units if there is room: the verdict of this limit alone. Every request comes by here, so that
+        each strategy has it in one piece; calls would cost the most of it."""
 
     @abstractmethod
-    def charge(self, key: Hashable, state: Any, cost: int, now: int) -> Any:
-        """Charge them without asking; the state after that."""
+    def charge(self, key: Hashable, cost: int, now: int) -> None:
+        """Charge them without asking. A debt of more than one window is forgiven."""
 
     @abstractmethod
     def give_back(self, key: Hashable, units: int, charged: Any, at: int, now: int) -> None:
-        """Take back, of what was charged ``at`` (the state after it: ``charged``), what still counts."""
-
-    def hit(self, key: Hashable, cost: int, now: int) -> tuple[bool, Any]:
-        """All of it for a limit that decides alone: whether the units were charged, and the standing after that."""
-        state = self.look(key, now)
-        if not self.fits(state, cost):
-            return False, self.standing(state, cost)
-        return True, self.standing(self.charge(key, state, cost, now), cost)
+        """Take back, of what was charged ``at`` (the standing after it: ``charged``), what still counts. At the moment
+        of the charge, that leaves the key as if there had been none."""
 
     def standing(self, state: Any, cost: int) -> Any:
         """What a verdict says of a state, for ``read``."""
@@ -73,12 +68,8 @@ class Table(ABC):
         self.old = self.young if ended == 1 else {}
         self.young = {}
 
-    def entry(self, key: Hashable) -> Any:
-        """The key's entry, in the young generation from now on."""
-        found = self.young.get(key)
-        return self._recall(key) if found is None else found
-
     def _recall(self, key: Hashable) -> Any:
+        """The entry of a key that the young generation has not; there it is from now on."""
         found = self.old.get(key, self.nothing)
         if len(self.young) >= self._capacity:
             self.old, self.young = self.young, {}

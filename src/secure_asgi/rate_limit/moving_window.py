@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Hashable
 
-from .counting import Bucket, Reading
+from .counting import Bucket, Reading, Verdict
 from .generations import Table
 
 _COST = 32
@@ -31,6 +31,13 @@ class MovingWindow(Table):
         self._charges = 0
         self._now = 0
 
+    def hit(self, key: Hashable, cost: int, now: int) -> Verdict:
+        log = self.look(key, now)
+        if log.used + cost > self.amount:
+            return False, (self.standing(log, cost),), now
+        self._append(log, cost, now)
+        return True, (self.standing(log, cost),), now
+
     def look(self, key: Hashable, now: int) -> Log:
         if now >= self.end:
             self.roll(now)
@@ -45,14 +52,8 @@ class MovingWindow(Table):
             self._charges -= 1
         return log
 
-    def fits(self, state: Log, cost: int) -> bool:
-        return state.used + cost <= self.amount
-
-    def charge(self, key: Hashable, state: Log, cost: int, now: int) -> Log:
-        state.charges.append(now << _COST | cost)
-        state.used += cost
-        self._charges += 1
-        return state
+    def charge(self, key: Hashable, cost: int, now: int) -> None:
+        self._append(self.look(key, now), cost, now)
 
     def give_back(self, key: Hashable, units: int, charged: object, at: int, now: int) -> None:
         log = self.look(key, now)
@@ -62,8 +63,12 @@ class MovingWindow(Table):
             if when < at:
                 return
             if when == at and cost >= units:
-                charges[index] -= units
                 log.used -= units
+                if cost > units:
+                    charges[index] -= units
+                else:
+                    del charges[index]
+                    self._charges -= 1
                 return
 
     def standing(self, state: Log, cost: int) -> Reading:
@@ -86,6 +91,11 @@ class MovingWindow(Table):
     def roll(self, now: int) -> None:
         super().roll(now)
         self._charges = 0
+
+    def _append(self, log: Log, cost: int, now: int) -> None:
+        log.charges.append(now << _COST | cost)
+        log.used += cost
+        self._charges += 1
 
     def _bring(self, key: Hashable) -> Log:
         log = self.old.pop(key, None) or Log()

@@ -8,7 +8,7 @@ packed into one integer: one dictionary entry, one look-up.
 
 from collections.abc import Hashable
 
-from .counting import Bucket, Reading
+from .counting import Bucket, Reading, Verdict
 from .generations import Table
 from .limits import Limit
 
@@ -48,8 +48,7 @@ class SlidingWindow(Table):
         super().__init__(bucket, capacity, end)
         self._old_is_current = False
 
-    def hit(self, key: Hashable, cost: int, now: int) -> tuple[bool, Standing]:
-        """What it is in ``Table``, in one piece: this is the default strategy, and calls would cost the most of it."""
+    def hit(self, key: Hashable, cost: int, now: int) -> Verdict:
         left = self.end - now
         if left <= 0:
             self.roll(now)
@@ -59,10 +58,11 @@ class SlidingWindow(Table):
             count = self._recall(key)
         previous = count >> SHIFT
         spare = self.amount - cost - (count & _CURRENT)
+        # Whatever fits beside the window before in full needs no weighing.
         if spare < previous and spare * self.length < previous * left:
-            return False, (count, left)
+            return False, ((count, left),), now
         self.young[key] = count = count + cost
-        return True, (count, left)
+        return True, ((count, left),), now
 
     def look(self, key: Hashable, now: int) -> Standing:
         left = self.end - now
@@ -72,19 +72,10 @@ class SlidingWindow(Table):
         count = self.young.get(key)
         return (self._recall(key) if count is None else count), left
 
-    def fits(self, state: Standing, cost: int) -> bool:
-        count, left = state
-        spare = self.amount - cost - (count & _CURRENT)
-        previous = count >> SHIFT
-        # Whatever fits beside the window before in full needs no weighing.
-        return spare >= previous or spare * self.length >= previous * left
-
-    def charge(self, key: Hashable, state: Standing, cost: int, now: int) -> Standing:
-        count, left = state
+    def charge(self, key: Hashable, cost: int, now: int) -> None:
+        count, _ = self.look(key, now)
         # A debt ends with the next window, and the count in its half of the integer.
-        count += min(cost, max(0, 2 * self.amount - (count & _CURRENT)))
-        self.young[key] = count
-        return count, left
+        self.young[key] = count + min(cost, max(0, 2 * self.amount - (count & _CURRENT)))
 
     def give_back(self, key: Hashable, units: int, charged: Standing, at: int, now: int) -> None:
         count, _ = self.look(key, now)
