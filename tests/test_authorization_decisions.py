@@ -226,7 +226,7 @@ def test_payments_step_up(case):
     answer = asgi.http(app, "/accounts/7/payments/p1", method="POST", **payer)
     assert answer.status == paying
     if paying == 401:
-        assert 'acr_values="urn:example:passkey urn:example:otp", max_age="1800"' in answer.headers["www-authenticate"]
+        assert 'acr_values="urn:example:passkey urn:example:otp", max_age="300"' in answer.headers["www-authenticate"]
 
 
 def test_a_payment_that_was_not_prepared_is_not_made():

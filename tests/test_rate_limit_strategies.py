@@ -271,13 +271,22 @@ def test_moving_gives_back_the_charge_it_was(clock):
     counted = counter((10, 10), strategy="moving-window", clock=clock)
     counted.hit("a", 3)
     clock.to(2)
-    second = counted.hit("a", 7)
+    second = counted.hit("a", 6)
     clock.to(4)
-    counted.hit("b", 1)
-    counted.settle("a", second, 7, 2)
-    assert sum(spend(counted, 20)) == 5
+    counted.hit("a", 1)
+    counted.settle("a", second, 6, 2)
+    assert sum(spend(counted, 20)) == 4
     clock.to(10)
     assert sum(spend(counted, 20)) == 3
+
+
+def test_a_refusal_leaves_no_charge_behind(clock):
+    """By the second limit: what the first one had room for is as if it had never been."""
+    counted = counter((10, 10), (2, 100), strategy="moving-window", clock=clock)
+    assert spend(counted, 20) == [True] * 2 + [False] * 18
+    assert len(counted) == 4
+    table = counted._shards[0][2][0]
+    assert (len(table.young["a"].charges), table._charges) == (2, 2)
 
 
 def test_moving_gives_back_once(clock):
