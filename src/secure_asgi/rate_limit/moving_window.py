@@ -33,10 +33,12 @@ class MovingWindow(Table):
 
     def hit(self, key: Hashable, cost: int, now: int) -> Verdict:
         log = self.look(key, now)
-        if log.used + cost > self.amount:
-            return False, (self.standing(log, cost),), now
-        self._append(log, cost, now)
-        return True, (self.standing(log, cost),), now
+        is_room = log.used + cost <= self.amount
+        if is_room:
+            log.charges.append(now << _COST | cost)
+            log.used += cost
+            self._charges += 1
+        return is_room, (self.standing(log, cost),), now
 
     def look(self, key: Hashable, now: int) -> Log:
         if now >= self.end:
@@ -53,7 +55,10 @@ class MovingWindow(Table):
         return log
 
     def charge(self, key: Hashable, cost: int, now: int) -> None:
-        self._append(self.look(key, now), cost, now)
+        log = self.look(key, now)
+        log.charges.append(now << _COST | cost)
+        log.used += cost
+        self._charges += 1
 
     def give_back(self, key: Hashable, units: int, charged: object, at: int, now: int) -> None:
         log = self.look(key, now)
@@ -78,10 +83,10 @@ class MovingWindow(Table):
         if more > self.amount:
             return free, 0
         missing = state.used + more - self.amount
-        oldest = iter(state.charges)
-        while missing > 0:
-            charge = next(oldest)
+        for charge in state.charges:
             missing -= charge & _MASK
+            if missing <= 0:
+                break
         return free, (charge >> _COST) + self.length - self._now
 
     @staticmethod
@@ -91,11 +96,6 @@ class MovingWindow(Table):
     def roll(self, now: int) -> None:
         super().roll(now)
         self._charges = 0
-
-    def _append(self, log: Log, cost: int, now: int) -> None:
-        log.charges.append(now << _COST | cost)
-        log.used += cost
-        self._charges += 1
 
     def _bring(self, key: Hashable) -> Log:
         log = self.old.pop(key, None) or Log()
