@@ -3,7 +3,6 @@
 Keys are client addresses, accounts, API keys: who can list a storage must not learn them from it.
 """
 
-from base64 import urlsafe_b64encode
 from collections.abc import Hashable
 from hashlib import blake2b
 
@@ -14,12 +13,12 @@ MIN_SECRET = 16
 MAX_SECRET = 64
 """Octets of a secret: at least what cannot be tried out, at most what BLAKE2b takes as its key."""
 
-LENGTH = 22
-"""Characters of an identity: 16 octets as base64url without padding."""
+LENGTH = 32
+"""Characters of an identity: 16 octets in hexadecimal."""
 
 
 def identity(key: Hashable, secret: bytes = b"") -> str:
-    """BLAKE2b of the key, 16 octets as base64url; keyed where there is a ``secret`` (at most ``MAX_SECRET`` octets).
+    """BLAKE2b of the key, 16 octets in hexadecimal; keyed where there is a ``secret`` (at most ``MAX_SECRET`` octets).
 
     Without one, whoever reads the storage can try all IPv4 addresses until the digest is the same. Text and octets
     never share an identity. Raises ``TypeError`` for a key that is neither, and ``ValueError`` for too long a secret.
@@ -31,7 +30,7 @@ def identity(key: Hashable, secret: bytes = b"") -> str:
         raw = b"b" + key
     else:
         raise TypeError(f"a key is text or octets, got {type(key).__name__}")
-    return urlsafe_b64encode(blake2b(raw, digest_size=16, key=secret).digest())[:LENGTH].decode()
+    return blake2b(raw, digest_size=LENGTH // 2, key=secret).hexdigest()
 
 
 def read_secret(secret: str | Secret | None) -> bytes:

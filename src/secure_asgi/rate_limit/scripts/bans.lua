@@ -4,12 +4,12 @@
 local strikes_key, ban_key = KEYS[#KEYS - 1], KEYS[#KEYS]
 
 local function last_ban()
-  local over, length = string.match(text_at(ban_key) or '', '^(%d+) (%d+)$')
+  local over, length = string.match(text_at(ban_key), '^(%d+) (%d+)$')
   return whole(over), tonumber(length)
 end
 
 local function save_ban(over, length, longest)
-  redis.call('SET', ban_key, string.format('%.0f %.0f', over, length),
+  redis.call('SET', ban_key, string.format('%d %d', over, length),
     'PX', math.ceil((over - now + longest) / 1000))
 end
 
@@ -31,7 +31,7 @@ end
 -- kept: the oldest of them says whether so many lie within "per".
 local function strike(count, after, per, first, longest)
   if type(redis.pcall('LLEN', strikes_key)) ~= 'number' then redis.call('DEL', strikes_key) end
-  local time = string.format('%.0f', now)
+  local time = string.format('%d', now)
   for _ = 1, math.min(count, after) do redis.call('RPUSH', strikes_key, time) end
   redis.call('LTRIM', strikes_key, -after, -1)
   redis.call('PEXPIRE', strikes_key, math.ceil(per / 1000) + 1000)

@@ -1,23 +1,22 @@
--- Fixed window: stored is "begin spent". A window begins with the first charge after the last one has ended.
+-- Fixed window: stored are begin and spent. A window begins with the first charge after the last one has ended.
 
 local function save(state)
-  redis.call('SET', state.key, string.format('%.0f %.0f', state.begin, state.spent), 'PX', state.ttl)
+  redis.call('SET', state.key, struct.pack('>dd', state.begin, state.spent), 'PX', state.ttl)
 end
 
 local function look(index)
-  local state = bucket(index)
-  local begin, spent = string.match(text_at(state.key) or '', '^(%d+) (%d+)$')
-  begin, spent = whole(begin), tonumber(spent)
-  if not begin or spent > 2 * state.amount or state.moment >= begin + state.window then
-    begin, spent = state.moment, 0
+  local amount, window, _, _, ttl = bucket(index)
+  local key = KEYS[index]
+  local begin, spent = numbers_at(key, '>dd', 16)
+  if not begin or not (is_within(begin, 2^53) and is_within(spent, 2 * amount)) or now >= begin + window then
+    begin, spent = now, 0
   end
-  state.begin, state.spent = begin, spent
-  if begin > state.moment then
-    -- The clock went back. What was spent counts for one window from now; kept at once, or a key that is refused
-    -- would begin anew at every request.
-    state.begin = state.moment
-    save(state)
-  end
+  local is_ahead = begin > now
+  if is_ahead then begin = now end
+  local state = {key = key, amount = amount, window = window, ttl = ttl, begin = begin, spent = spent}
+  -- The clock went back. What was spent counts for one window from now; kept at once, or a key that is refused would
+  -- begin anew at every request.
+  if is_ahead then save(state) end
   return state
 end
 
@@ -41,5 +40,5 @@ end
 local function reading(state, cost)
   local free = math.max(0, state.amount - state.spent)
   if one_more(free, cost) > state.amount then return free, 0 end
-  return free, state.begin + state.window - state.moment
+  return free, state.begin + state.window - now
 end

@@ -1,31 +1,32 @@
--- Generic cell rate algorithm, as a leaky bucket. Stored is "time backlog returned".
+-- Generic cell rate algorithm, as a leaky bucket. Stored are time, backlog and returned.
 --
 -- The backlog is in ticks * amount: one unit adds one window, one tick drains one amount, and nothing is ever rounded,
 -- so that 7 a minute is 7 and not 6. The time and the backlog are kept apart because their sum would pass 2^53.
 -- "returned" is how many units were ever given back: see give_back.
 
 local function save(state)
-  redis.call('SET', state.key, string.format('%.0f %.0f %.0f', state.moment, state.backlog, state.returned),
-    'PX', state.ttl)
+  redis.call('SET', state.key, struct.pack('>ddd', state.moment, state.backlog, state.returned), 'PX', state.ttl)
 end
 
 local function look(index)
-  local state = bucket(index)
-  local at, backlog, returned = string.match(text_at(state.key) or '', '^(%d+) (%d+) (%d+)$')
-  at, backlog, returned = whole(at), tonumber(backlog), tonumber(returned)
-  if not at or backlog > 2 * state.amount * state.window or returned > 2^52 then
-    at, backlog, returned = state.moment, 0, 0
+  local amount, window, burst, tick, ttl = bucket(index)
+  local key, moment = KEYS[index], math.floor(now / tick)
+  local at, backlog, returned = numbers_at(key, '>ddd', 24)
+  if not at or not (is_within(at, 2^53) and is_within(backlog, 2 * amount * window) and is_within(returned, 2^52)) then
+    at, backlog, returned = moment, 0, 0
   end
-  state.backlog, state.returned = backlog, returned
-  local passed = state.moment - at
-  if passed < 0 then
-    -- The clock went back: nothing has drained, and all of it drains from now on, for who is refused as well.
-    save(state)
-  elseif passed >= 2 * state.window then
-    state.backlog = 0
-  else
-    state.backlog = math.max(0, backlog - passed * state.amount)
+  local passed = moment - at
+  if passed >= 2 * window then
+    backlog = 0
+  elseif passed > 0 then
+    backlog = math.max(0, backlog - passed * amount)
   end
+  local state = {
+    key = key, amount = amount, window = window, burst = burst, tick = tick, ttl = ttl,
+    moment = moment, backlog = backlog, returned = returned,
+  }
+  -- The clock went back: nothing has drained, and all of it drains from now on, for who is refused as well.
+  if passed < 0 then save(state) end
   return state
 end
 
@@ -55,7 +56,6 @@ local function give_back(state, units, at, charged, returned)
   end
 end
 
--- Two numbers more than the other strategies, for give_back.
 local function reading(state, cost)
   local window, burst, backlog = state.window, state.burst, state.backlog
   local free = math.max(0, math.floor((burst * window - backlog) / window))
@@ -64,5 +64,9 @@ local function reading(state, cost)
   if more <= burst then
     wait = microseconds(state, math.ceil((backlog - (burst - more) * window) / state.amount))
   end
-  return free, wait, backlog, state.returned
+  return free, wait
+end
+
+receipt = function(state)
+  return string.format(' %d %d', state.backlog, state.returned)
 end

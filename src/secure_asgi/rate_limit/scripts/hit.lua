@@ -8,7 +8,7 @@ local after, per, first, longest
 if ARGV[3] then
   after, per, first, longest = struct.unpack('>dddd', ARGV[3])
   local left = ban_left(longest)
-  if left > 0 then return line({2, left, 0}) end
+  if left > 0 then return {ok = string.format('2 %d 0', left)} end
 end
 
 local states, admitted = {}, 1
@@ -21,20 +21,14 @@ end
 if after then
   local refusals = ARGV[4] + 1 - admitted
   local length = refusals > 0 and strike(refusals, after, per, first, longest)
-  if length then return line({2, length, 1}) end
+  if length then return {ok = string.format('2 %d 1', length)} end
 end
 
-local answer = {admitted, now}
-local size = 2
+local answer = string.format('%d %d', admitted, now)
 for index = 1, buckets do
   local state = states[index]
   if admitted == 1 then charge(state, cost) end
-  local free, wait, charged, returned = reading(state, cost)
-  answer[size + 1], answer[size + 2] = free, wait
-  size = size + 2
-  if charged then
-    answer[size + 1], answer[size + 2] = charged, returned
-    size = size + 2
-  end
+  answer = answer .. said(reading(state, cost))
+  if receipt then answer = answer .. receipt(state) end
 end
-return line(answer)
+return {ok = answer}

@@ -15,11 +15,11 @@ local function forget(state)
 end
 
 local function save_sum(state)
-  redis.call('SET', state.sum, string.format('%.0f', state.used), 'PX', state.ttl)
+  redis.call('SET', state.sum, string.format('%d', state.used), 'PX', state.ttl)
 end
 
 local function push(state, time, cost)
-  redis.call('RPUSH', state.key, string.format('%.0f:%.0f', time, cost))
+  redis.call('RPUSH', state.key, string.format('%d:%d', time, cost))
   redis.call('PEXPIRE', state.key, state.ttl)
   state.newest = time
   save_sum(state)
@@ -48,12 +48,13 @@ local function drop_old(state)
 end
 
 local function look(index)
-  local state = bucket(index)
-  state.key, state.sum = KEYS[2 * index - 1], KEYS[2 * index]
-  state.used, state.newest = 0, 0
+  local amount, window, _, _, ttl = bucket(index)
+  local state = {
+    key = KEYS[2 * index - 1], sum = KEYS[2 * index], amount = amount, window = window, ttl = ttl, used = 0, newest = 0,
+  }
   local newest = redis.pcall('LINDEX', state.key, -1)
   if not newest then return state end
-  local before = tonumber(string.match(text_at(state.sum) or '', '^%d+$'))
+  local before = tonumber(string.match(text_at(state.sum), '^%d+$'))
   state.newest = type(newest) == 'string' and parse(newest)
   if not state.newest or not before or before > 2 * state.amount then
     forget(state)
@@ -88,7 +89,7 @@ end
 
 -- Charges of one microsecond and one cost are alike: any of them will do.
 local function give_back(state, units, at, cost)
-  local searched = string.format('%.0f:%.0f', at, cost)
+  local searched = string.format('%d:%d', at, cost)
   local last = -1
   while true do
     local batch = redis.call('LRANGE', state.key, last - BATCH + 1, last)
@@ -96,7 +97,7 @@ local function give_back(state, units, at, cost)
       if batch[index] == searched then
         local place = last - (#batch - index)
         if cost > units then
-          redis.call('LSET', state.key, place, string.format('%.0f:%.0f', at, cost - units))
+          redis.call('LSET', state.key, place, string.format('%d:%d', at, cost - units))
         else
           redis.call('LREM', state.key, -1, searched)
         end

@@ -1,4 +1,5 @@
 -- What every script begins with. Each strategy adds look, fits, charge, give_back and reading; then comes what is asked.
+-- A state is one table, made whole: one that grows field by field costs as much as a command.
 --
 -- All numbers are whole and below 2^53: Lua counts in doubles, which are exact up to there. A bucket's time runs in
 -- ticks (microseconds, or coarser ones where amount * window would be too large), and the caller has seen to it that
@@ -15,18 +16,26 @@ local now = clock[1] * 1000000 + clock[2]
 -- ARGV[1] holds five doubles a bucket, packed: one argument is read faster than five numbers for each.
 local buckets = #ARGV[1] / 40
 
+-- Amount, window in ticks, burst, tick, and the milliseconds that what is stored is kept.
 local function bucket(index)
-  local amount, window, burst, tick, ttl = struct.unpack('>ddddd', ARGV[1], index * 40 - 39)
-  return {
-    amount = amount, window = window, burst = burst, tick = tick, ttl = ttl,
-    moment = math.floor(now / tick), key = KEYS[index],
-  }
+  return struct.unpack('>ddddd', ARGV[1], index * 40 - 39)
 end
 
--- The stored text under a key; nil for none and for another type.
+-- The stored text under a key; an empty one for none and for another type.
 local function text_at(key)
   local value = redis.pcall('GET', key)
-  return type(value) == 'string' and value or nil
+  return type(value) == 'string' and value or ''
+end
+
+-- The doubles stored under a key, as "format" says and in so many octets; none where it holds something else.
+local function numbers_at(key, format, octets)
+  local value = redis.pcall('GET', key)
+  if type(value) == 'string' and #value == octets then return struct.unpack(format, value) end
+end
+
+-- False for what is no number, too.
+local function is_within(number, most)
+  return number >= 0 and number <= most
 end
 
 -- Digits as a number; nil for none, and for more than is exact.
@@ -40,12 +49,15 @@ local function one_more(free, cost)
   return (math.floor(free / cost) + 1) * cost
 end
 
--- An answer of whole numbers, as one line: a client reads that many times faster than a list of them.
-local function line(numbers)
-  return {ok = string.format(string.rep('%.0f ', #numbers - 1) .. '%.0f', unpack(numbers))}
-end
-
 -- Ticks as microseconds from now: now is somewhere within its tick.
 local function microseconds(state, ticks)
   return ticks * state.tick - now % state.tick
 end
+
+-- An answer is whole numbers in one line: a client reads that many times faster than a list of them.
+local function said(free, wait)
+  return string.format(' %d %d', free, wait)
+end
+
+-- What a strategy tells besides about a charge, if give_back needs it: text that begins with a space.
+local receipt

@@ -1,28 +1,28 @@
--- Sliding window counter: previous * (1 - f) + current. Stored is "begin current previous", where begin is that of the
--- current window, on a grid of the key's own.
+-- Sliding window counter: previous * (1 - f) + current. Stored are begin, current and previous, where begin is that
+-- of the current window, on a grid of the key's own.
 
 local function save(state)
-  redis.call('SET', state.key, string.format('%.0f %.0f %.0f', state.begin, state.current, state.previous),
-    'PX', state.ttl)
+  redis.call('SET', state.key, struct.pack('>ddd', state.begin, state.current, state.previous), 'PX', state.ttl)
 end
 
 local function look(index)
-  local state = bucket(index)
-  local moment, window = state.moment, state.window
-  local begin, current, previous = string.match(text_at(state.key) or '', '^(%d+) (%d+) (%d+)$')
-  begin, current, previous = whole(begin), tonumber(current), tonumber(previous)
-  if not begin or current > 2 * state.amount or previous > 2 * state.amount or moment >= begin + 2 * window then
+  local amount, window, _, tick, ttl = bucket(index)
+  local key, moment = KEYS[index], math.floor(now / tick)
+  local begin, current, previous = numbers_at(key, '>ddd', 24)
+  if not begin or not (is_within(begin, 2^53) and is_within(current, 2 * amount) and is_within(previous, 2 * amount))
+    or moment >= begin + 2 * window then
     begin, current, previous = moment, 0, 0
   elseif moment >= begin + window then
     begin, current, previous = begin + window, 0, current
   end
-  state.begin, state.current, state.previous = begin, current, previous
-  if begin > moment then
-    -- The clock went back: both windows count from now on; kept at once, so that their time runs for who is refused.
-    state.begin = moment
-    save(state)
-  end
-  state.left = state.begin + window - moment
+  local is_ahead = begin > moment
+  if is_ahead then begin = moment end
+  local state = {
+    key = key, amount = amount, window = window, tick = tick, ttl = ttl,
+    begin = begin, current = current, previous = previous, left = begin + window - moment,
+  }
+  -- The clock went back: both windows count from now on; kept at once, so that their time runs for who is refused.
+  if is_ahead then save(state) end
   return state
 end
 

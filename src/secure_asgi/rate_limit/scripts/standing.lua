@@ -1,9 +1,8 @@
 -- How a key stands with its buckets for requests of one unit, and how long it is banned; nothing is charged.
 -- Answers microseconds, and for each bucket free and wait.
 
-local answer = {ban_left()}
+local answer = string.format('%d', ban_left())
 for index = 1, buckets do
-  local free, wait = reading(look(index), 1)
-  answer[2 * index], answer[2 * index + 1] = free, wait
+  answer = answer .. said(reading(look(index), 1))
 end
-return line(answer)
+return {ok = answer}
