@@ -32,16 +32,16 @@ def until(happened: Callable[[], bool], what: str, seconds: float = 20) -> None:
 
 class RedisServer:
     """``url`` stays the same over ``kill()`` and ``start()``; what it held is gone with it. ``options`` are of its
-    command line, behind the program's name."""
+    command line, behind the program's name. A Sentinel is the same program, with ``--sentinel`` and its file."""
 
-    def __init__(self, folder: Path, *options: str, program: str = "redis-server") -> None:
-        found = shutil.which(program)
+    def __init__(self, folder: Path, *options: str) -> None:
+        found = shutil.which("redis-server")
         if found is None:
-            pytest.skip(f"{program} is missing: apt-get install redis")
+            pytest.skip("redis-server is missing: apt-get install redis-server")
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         own = ["--port", str(self.port), "--bind", "127.0.0.1"]
-        if program == "redis-server":
+        if "--sentinel" not in options:
             own += ["--save", "", "--appendonly", "no"]
         self._command = [found, *options, *own]
         self._folder = folder
@@ -115,7 +115,7 @@ class Replicated:
             settings += [f"sentinel auth-pass {MASTER} {password}", f"requirepass {password}"]
         file = folder / "sentinel.conf"
         file.write_text("\n".join([*settings, ""]))
-        self.sentinel = RedisServer(folder, str(file), program="redis-sentinel")
+        self.sentinel = RedisServer(folder, str(file), "--sentinel")
         login = f":{password}@" if password else ""
         self.url = f"redis+sentinel://{login}127.0.0.1:{self.sentinel.port}/{MASTER}"
 
