@@ -5,9 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from secure_asgi import Ban, ConfigurationError, Layer, RateLimitMiddleware, TrustedProxyMiddleware, secure
+from secure_asgi import Ban, ConfigurationError, Layer, RateLimitMiddleware, TrustedProxyMiddleware, attempt, secure
 from secure_asgi._networks import address
 from secure_asgi.rate_limit import bans
 from secure_asgi.rate_limit.bans import MAX_KEYS, BanBook
@@ -205,11 +206,14 @@ def test_the_record_says_when_it_begins(clock):
     ],
 )
 def test_never_banned(clock, client, never):
-    app = limited(clock=clock, ban=Ban(after=1, never=never))
+    app = limited(clock=clock, ban=Ban(after=1, never=never), messages="1/minute")
     client = client and (client, 1)
     assert [http(app, client=client).status for _ in range(9)] == [200, 200] + [429] * 7
     clock.to(3)
+    assert [websocket(app, texts=["a", "b"], client=client).close_code for _ in range(2)] == [1008, 1008]
+    clock.to(130)
     assert http(app, client=client).status == 200
+    assert websocket(app, texts=["a"], client=client).messages[-1]["type"] == "websocket.send"
 
 
 def test_a_proxy_of_ours_is_never_banned(clock):
@@ -248,6 +252,25 @@ def test_a_websocket_message_of_a_banned_client(clock):
     assert [websocket(app, texts=["a", "b"]).close_code for _ in range(2)] == [1008, 1008]
     assert websocket(app, texts=["c"]).status == 429
     assert http(app).problem["title"] == "Abnormal Usage Detected"
+
+
+def test_a_name_is_never_banned(clock):
+    """Whoever tries to sign in as ann is not ann: she waits for as long as the limit says, and no longer."""
+
+    async def sign_in(scope, receive, send):
+        status = 401
+        try:
+            await attempt(scope, "ann")
+        except HTTPException as refused:
+            status = refused.status_code
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body"})
+
+    app = limited(sign_in, clock=clock, counts="failures", ban=Ban(after=1))
+    asked = [http(app, client=(f"203.0.113.{number}", 1)).status for number in range(9)]
+    assert asked == [401, 401] + [429] * 7
+    clock.to(4)
+    assert http(app, client=("203.0.113.9", 1)).status == 401
 
 
 @pytest.mark.parametrize(

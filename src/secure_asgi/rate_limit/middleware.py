@@ -223,7 +223,7 @@ class RateLimitMiddleware(Layer):
         if self.ban is None:
             outcome = plan.counter.hit(key, cost)
         else:
-            outcome = plan.counter.hit(key, cost, not (exchange.client_is_proxy or self.ban.spares(exchange.client)))
+            outcome = plan.counter.hit(key, cost, self._may_be_banned(exchange))
         if isinstance(outcome, _KNOWN):
             return self._conclude(exchange, plan, key, cost, outcome, is_told)
         return self._wait(exchange, plan, key, cost, outcome, is_told)
@@ -241,7 +241,7 @@ class RateLimitMiddleware(Layer):
 
     def on_message(self, exchange: Exchange, message: Message) -> Denial | Awaitable[Denial | None] | None:
         plan, key = exchange.memo["messages", self]
-        outcome = plan.counter.hit(key, 1)
+        outcome = plan.counter.hit(key, 1, self._may_be_banned(exchange))
         return _refusal(plan, 1, outcome) if isinstance(outcome, _KNOWN) else _refusal_later(plan, outcome)
 
     def on_end(self, exchange: Exchange) -> Awaitable[None] | None:
@@ -268,13 +268,17 @@ class RateLimitMiddleware(Layer):
         """What ``attempt`` asks of a layer that has let the request in."""
         plan = next(one.plan for one in exchange.memo[Charges] if one.layer is self)
         key = name_key(name)
-        outcome = plan.counter.hit(key, 1)
+        # A name is never banned: it is not who tries to sign in with it.
+        outcome = plan.counter.hit(key, 1, False)
         denial = self._charge(exchange, plan, key, 1, outcome if isinstance(outcome, _KNOWN) else await outcome)
         if denial is None:
             return None
         is_shadowed = exchange.shadowed(self)
         exchange.record(self.place, "shadow" if is_shadowed else "deny", denial.reason, f"by name; {denial.note}")
         return None if is_shadowed else denial
+
+    def _may_be_banned(self, exchange: Exchange) -> bool:
+        return self.ban is not None and not (exchange.client_is_proxy or self.ban.spares(exchange.client))
 
     def _partition(self, key: Hashable) -> bytes | None:
         """Whose quota it is, to those who may compare two answers and must not learn who it was (RL-8)."""
