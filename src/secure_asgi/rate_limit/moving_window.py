@@ -83,10 +83,10 @@ class MovingWindow(Table):
         if more > self.amount:
             return free, 0
         missing = state.used + more - self.amount
-        for charge in state.charges:
+        oldest = iter(state.charges)
+        while missing > 0:
+            charge = next(oldest)
             missing -= charge & _MASK
-            if missing <= 0:
-                break
         return free, (charge >> _COST) + self.length - self._now
 
     @staticmethod
