@@ -1,27 +1,13 @@
 """Redis, for what all workers must know: one command at a time, bounded in time, refused loudly when it is down."""
 
 import asyncio
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from ._redis_urls import RedisServers, read_redis_url
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
     import redis.asyncio
-
-_SPELLINGS = {
-    "redis": "redis",
-    "rediss": "rediss",
-    "unix": "unix",
-    "valkey": "redis",
-    "valkeys": "rediss",
-    "redis+unix": "unix",
-    "valkey+unix": "unix",
-}
-"""Schemes of one server, and how redis-py spells them. Valkey speaks the same protocol."""
-
-_PORTS = {"sentinel": 26379, "cluster": 6379}
 
 _CONNECTIONS = 4096
 """To one server, at most. More at once is refused at once: redis-py's own 100 is less than a busy worker asks with."""
@@ -49,7 +35,7 @@ class RedisLink:
 
     def __init__(self, given: "str | redis.asyncio.Redis", *, timeout: float = 1.0) -> None:
         self._redis = _load_redis()
-        self._servers = _read_url(given) if isinstance(given, str) else None
+        self._servers = read_redis_url(given) if isinstance(given, str) else None
         if not isinstance(given, str) and not hasattr(given, "execute_command"):
             raise ConfigurationError(f"a Redis is a URL or a redis.asyncio.Redis, got {type(given).__name__}")
         self._given = given
@@ -80,16 +66,6 @@ class RedisLink:
         return self._client
 
 
-@dataclass(frozen=True, slots=True)
-class _Servers:
-    """What a URL names. ``url`` is for redis-py to read: of several servers, that of the first, with all options."""
-
-    kind: str
-    url: str = field(repr=False)
-    nodes: tuple[tuple[str, int], ...] = ()
-    master: str = ""
-
-
 class _ThroughSentinels:
     """A client of the master that some Sentinels name, closed together with its connections to them."""
 
@@ -116,57 +92,7 @@ class _FirstIsKey:
         return command[1:2] or None
 
 
-def _read_url(url: str) -> _Servers:
-    scheme, separator, rest = url.partition("://")
-    if separator and scheme in _SPELLINGS:
-        servers = _Servers("one", f"{_SPELLINGS[scheme]}://{rest}")
-    else:
-        server, _, kind = scheme.partition("+")
-        if not separator or kind not in _PORTS or _SPELLINGS.get(server, "unix") == "unix":
-            raise ConfigurationError(
-                "a Redis is named by a redis://, rediss:// or unix:// URL, by a redis+sentinel:// or redis+cluster:// "
-                "one, or by valkey's, or given as a client"
-            )
-        servers = _read_several(kind, _SPELLINGS[server], rest)
-    try:
-        _options(servers)
-    except ValueError:
-        raise ConfigurationError(f"the {scheme}:// URL of a Redis has a part that nobody can read") from None
-    return servers
-
-
-def _read_several(kind: str, scheme: str, rest: str) -> _Servers:
-    before, _, query = rest.partition("?")
-    authority, _, master = before.partition("/")
-    login, at, hosts = authority.rpartition("@")
-    try:
-        nodes = tuple(_node(place, _PORTS[kind]) for place in hosts.split(","))
-    except ValueError:
-        raise ConfigurationError(f"the servers of a {kind} are named host:port,host:port") from None
-    if kind == "sentinel" and not master:
-        raise ConfigurationError("Sentinels are asked for a master by its name: redis+sentinel://host:26379/mymaster")
-    if kind == "cluster" and master:
-        raise ConfigurationError("a cluster has one database, and no name: redis+cluster://host:6379,host:6379")
-    return _Servers(kind, f"{scheme}://{login}{at}{hosts.split(',')[0]}?{query}", nodes, master)
-
-
-def _node(place: str, port: int) -> tuple[str, int]:
-    """Raises ``ValueError``."""
-    parts = urlsplit(f"//{place}")
-    if not parts.hostname or parts.path or parts.query or parts.fragment:
-        raise ValueError
-    return parts.hostname, parts.port or port
-
-
-def _options(servers: _Servers) -> dict[str, Any]:
-    """Raises ``ValueError``."""
-    from redis.asyncio.connection import parse_url
-
-    options: dict[str, Any] = dict(parse_url(servers.url))
-    return options
-
-
-def _client(redis: Any, servers: _Servers, timeout: float) -> Any:
+def _client(redis: Any, servers: RedisServers, timeout: float) -> Any:
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
 
@@ -174,7 +100,7 @@ def _client(redis: Any, servers: _Servers, timeout: float) -> Any:
     ours = {"max_connections": _CONNECTIONS, "retry": Retry(NoBackoff(), 0), "protocol": 2}
     if servers.kind == "one":
         return redis.from_url(servers.url, **ours, socket_timeout=None, socket_connect_timeout=timeout)
-    options = {**ours, **_options(servers)}
+    options = {**ours, **servers.options()}
     del options["host"]
     options.pop("port", None)
     options["ssl"] = options.pop("connection_class", None) is not None
