@@ -3,6 +3,7 @@
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from ._batches import Batches
 from ._redis_urls import RedisServers, read_redis_url
 from .errors import ConfigurationError
 
@@ -28,7 +29,10 @@ class RedisLink:
 
     ``timeout`` seconds for one command as a whole, connecting included. Nothing connects before the first command, and
     no command is sent twice. A client made from a URL belongs to the event loop it was made in: another loop gets
-    another. Raises ``ConfigurationError`` if redis is not installed or ``given`` is neither.
+    another. Many commands at once share a few connections to one server (``Batches``); in a cluster, and with the
+    user's own client, each has its own.
+
+    Raises ``ConfigurationError`` if redis is not installed or ``given`` is neither.
     """
 
     __slots__ = ("_client", "_given", "_loop", "_redis", "_servers", "_timeout")
@@ -69,12 +73,13 @@ class RedisLink:
 class _ThroughSentinels:
     """A client of the master that some Sentinels name, closed together with its connections to them."""
 
-    __slots__ = ("_master", "_sentinels", "execute_command")
+    __slots__ = ("_master", "_sentinels", "execute_command", "pipeline")
 
     def __init__(self, sentinels: Any, master: Any) -> None:
         self._sentinels = sentinels
         self._master = master
         self.execute_command = master.execute_command
+        self.pipeline = master.pipeline
 
     async def aclose(self) -> None:
         for client in (self._master, *self._sentinels.sentinels):
@@ -99,7 +104,8 @@ def _client(redis: Any, servers: RedisServers, timeout: float) -> Any:
     # Not repeated: a command without an answer may have been carried out. RESP2 needs no greeting before it.
     ours = {"max_connections": _CONNECTIONS, "retry": Retry(NoBackoff(), 0), "protocol": 2}
     if servers.kind == "one":
-        return redis.from_url(servers.url, **ours, socket_timeout=None, socket_connect_timeout=timeout)
+        one = redis.from_url(servers.url, **ours, socket_timeout=None, socket_connect_timeout=timeout)
+        return Batches(one, timeout)
     options = {**ours, **servers.options()}
     del options["host"]
     options.pop("port", None)
@@ -113,7 +119,7 @@ def _client(redis: Any, servers: RedisServers, timeout: float) -> Any:
         master = sentinels.master_for(
             servers.master, **{"socket_timeout": None, "socket_connect_timeout": timeout, **options}
         )
-        return _ThroughSentinels(sentinels, master)
+        return Batches(_ThroughSentinels(sentinels, master), timeout)
     # Within the time of the command, or redis-py never learns that a server hangs, and never looks for another.
     options = {"socket_timeout": timeout * 0.8, "socket_connect_timeout": timeout / 4, **options}
     # Servers that have moved slots say so, slot by slot: no need to ask for all of them anew.

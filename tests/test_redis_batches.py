@@ -1,0 +1,165 @@
+"""A herd asks one Redis: over few connections, each for itself, and nothing is left behind."""
+
+import asyncio
+
+import pytest
+
+from secure_asgi._redis import RedisLink, RedisUnavailableError
+
+from .redis_server import running_redis
+
+HERD = 500
+MOST_CONNECTIONS = 12
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with running_redis(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+def asking(link, *commands):
+    """Tasks that have asked, and of which nothing is sent yet but the first four."""
+    return [asyncio.create_task(link.ask(*command)) for command in commands]
+
+
+async def outcomes(tasks):
+    """Answers, and why there is none."""
+    said = await asyncio.gather(*tasks, return_exceptions=True)
+    return [str(one) if isinstance(one, RedisUnavailableError) else one for one in said]
+
+
+def echoes(count):
+    return [("ECHO", number) for number in range(count)]
+
+
+def echoed(count):
+    return [b"%d" % number for number in range(count)]
+
+
+def connections(server):
+    return server.info("stats")["total_connections_received"]
+
+
+def test_a_herd_opens_few_connections(server):
+    """Hundreds opened at once would take longer than a rate limit may."""
+
+    async def run():
+        link = RedisLink(server.url, timeout=20)
+        before = connections(server)
+        assert await outcomes(asking(link, *echoes(4 * HERD))) == echoed(4 * HERD)
+        assert connections(server) - before <= MOST_CONNECTIONS + 1  # that of whoever looks
+        await link.close()
+
+    asyncio.run(run())
+
+
+def test_a_few_do_not_wait_for_one_another(server):
+    async def run():
+        link = RedisLink(server.url, timeout=20)
+        for _ in range(5):
+            await link.ask("PING")
+        *slow, quick = asking(link, *[("BLPOP", "never", 20)] * 3, ("ECHO", "quick"))
+        assert await quick == b"quick"
+        assert not any(task.done() for task in slow)
+        await link.close()
+        assert await outcomes(slow) == ["ConnectionError"] * 3
+
+    asyncio.run(run())
+
+
+def test_an_error_goes_to_whom_it_is_for(server):
+    async def run():
+        link = RedisLink(server.url, timeout=20)
+        said = await outcomes(asking(link, *echoes(10), ("NOSUCHCOMMAND",), ("SET", "a", 1), *echoes(10)))
+        assert said == [*echoed(10), "ResponseError", True, *echoed(10)]
+        await link.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3], ids=["waiting", "just sent", "sent"])
+def test_who_gives_up_harms_nobody(server, turns):
+    """What nobody waits for any more is not sent if it still waits."""
+
+    async def run():
+        link = RedisLink(server.url, timeout=20)
+        await link.ask("DEL", "spent")
+        tasks = asking(link, *echoes(4), *[("INCR", "spent")] * 20)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for task in tasks[4:-3]:
+            task.cancel()
+        said = await outcomes(tasks)
+        assert said[:4] == echoed(4)
+        assert [type(answer) for answer in said[4:]] == [asyncio.CancelledError] * 17 + [int] * 3
+        assert await link.ask("GET", "spent") == (b"3" if turns == 1 else b"20")
+        await link.close()
+
+    asyncio.run(run())
+
+
+def test_closing_leaves_nothing_behind(server):
+    """Neither a task nor somebody who waits: some are on their way, some not yet, and more than there is room for."""
+
+    async def run():
+        server.pause()
+        try:
+            link = RedisLink(server.url, timeout=20)
+            tasks = asking(link, *echoes(2 * HERD))
+            await asyncio.sleep(0.05)
+            late = asking(link, *echoes(HERD))
+            await asyncio.sleep(0)
+            await link.close()
+            assert asyncio.all_tasks() - {*tasks, *late} == {asyncio.current_task()}
+            assert set(await outcomes(tasks + late)) == {"ConnectionError"}
+        finally:
+            server.go_on()
+
+    asyncio.run(run())
+
+
+def test_connections_that_never_answer_are_given_up():
+    """Each batch has its own time, or the first herd would hold all connections for ever."""
+    is_deaf = True
+
+    async def serves(reader, writer):
+        was_deaf = is_deaf
+        while asked := await reader.read(65536):
+            if not was_deaf:
+                writer.write(b"+OK\r\n" * (asked.count(b"SETINFO") + asked.count(b"ECHO")))
+        writer.close()
+
+    async def run():
+        nonlocal is_deaf
+        async with await asyncio.start_server(serves, "127.0.0.1", 0) as serving:
+            link = RedisLink(f"redis://127.0.0.1:{serving.sockets[0].getsockname()[1]}", timeout=1)
+            assert set(await outcomes(asking(link, *echoes(HERD)))) == {"TimeoutError"}
+            is_deaf = False
+            assert set(await outcomes(asking(link, *echoes(HERD)))) == {b"OK"}
+            await link.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("error", [b"-LOADING no\r\n", b"-NOAUTH no\r\n", b"HTTP/1.1 400\r\n"], ids=str)
+def test_what_follows_an_error_of_the_connection_is_nobodys_answer(error):
+    said = [error, b"+late\r\n"]
+
+    async def serves(reader, writer):
+        while asked := await reader.read(65536):
+            writer.write(b"+OK\r\n" * asked.count(b"SETINFO"))
+            for _ in range(asked.count(b"ECHO")):
+                writer.write(b"".join(said))
+        writer.close()
+
+    async def run():
+        async with await asyncio.start_server(serves, "127.0.0.1", 0) as serving:
+            link = RedisLink(f"redis://127.0.0.1:{serving.sockets[0].getsockname()[1]}", timeout=20)
+            first = await outcomes(asking(link, *echoes(HERD)))
+            assert set(first) <= {"BusyLoadingError", "AuthenticationError", "InvalidResponse"}
+            said[:] = [b"+well\r\n"]
+            assert set(await outcomes(asking(link, *echoes(HERD)))) == {b"well"}
+            await link.close()
+
+    asyncio.run(run())
