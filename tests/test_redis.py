@@ -10,7 +10,7 @@ import redis
 import redis.asyncio
 
 from secure_asgi import ConfigurationError
-from secure_asgi._redis import RedisLink, RedisUnavailableError
+from secure_asgi._redis import RedisLink, RedisUnavailableError, _nameless
 
 from .redis_server import deaf, running_cluster, running_redis, running_sentinel
 
@@ -331,18 +331,30 @@ def test_no_answer_is_taken_for_another(ends, tmp_path):
         asyncio.run(run())
 
 
-def test_nothing_is_said_before_the_command(server):
-    """No HELLO: each word of a greeting is a way there and back within the time of the first command."""
+def test_nothing_is_said_before_the_command():
+    """Neither HELLO nor who asks: each word of a greeting is a way there and back within the time of the first
+    command."""
+    said = []
+
+    async def listens(reader, writer):
+        said.append(await reader.read(1024))
+        writer.write(b"+PONG\r\n")
+        await reader.read()
+        writer.close()
 
     async def run():
-        link = RedisLink(server.url)
-        await link.ask("GET", "any")
-        await link.close()
+        async with await asyncio.start_server(listens, "127.0.0.1", 0) as listening:
+            link = RedisLink(f"redis://127.0.0.1:{listening.sockets[0].getsockname()[1]}", timeout=5)
+            assert await link.ask("PING")
+            await link.close()
 
-    server.command("CONFIG", "RESETSTAT")
     asyncio.run(run())
-    with redis.Redis(port=server.port, protocol=2) as client:
-        assert "cmdstat_hello" not in client.info("commandstats")
+    assert said == [b"*1\r\n$4\r\nPING\r\n"]
+
+
+def test_an_older_redis_py_is_told_otherwise(monkeypatch):
+    monkeypatch.setitem(sys.modules, "redis.driver_info", None)
+    assert _nameless() == {"lib_name": None, "lib_version": None}
 
 
 @pytest.mark.parametrize("url", ["rediss://{}", "valkeys://{}", "rediss+sentinel://{}/m", "rediss+cluster://{}"])

@@ -1,6 +1,6 @@
 """Many commands at once over few connections: a herd that finds none open must not wait for hundreds of them.
 
-To open one takes this process about a millisecond: hundreds at once would all come too late. And whoever gives up a
+To open one takes this process half a millisecond: hundreds at once would all come too late. And whoever gives up a
 command gives up its connection, so that the next ones would open as many again.
 """
 

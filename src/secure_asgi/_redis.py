@@ -102,7 +102,7 @@ def _client(redis: Any, servers: RedisServers, timeout: float) -> Any:
     from redis.backoff import NoBackoff
 
     # Not repeated: a command without an answer may have been carried out. RESP2 needs no greeting before it.
-    ours = {"max_connections": _CONNECTIONS, "retry": Retry(NoBackoff(), 0), "protocol": 2}
+    ours = {"max_connections": _CONNECTIONS, "retry": Retry(NoBackoff(), 0), "protocol": 2, **_nameless()}
     if servers.kind == "one":
         one = redis.from_url(servers.url, **ours, socket_timeout=None, socket_connect_timeout=timeout)
         return Batches(one, timeout)
@@ -128,6 +128,16 @@ def _client(redis: Any, servers: RedisServers, timeout: float) -> Any:
     cluster = redis.RedisCluster(startup_nodes=nodes, **options)
     cluster.commands_parser = _FirstIsKey()
     return cluster
+
+
+def _nameless() -> dict[str, Any]:
+    """Options for connections that do not introduce themselves: for that redis-py reads its own version from the disk,
+    and waits for Redis to take note, each time, which is more than all the rest of connecting."""
+    try:
+        import redis.driver_info  # noqa: F401
+    except ImportError:
+        return {"lib_name": None, "lib_version": None}
+    return {"driver_info": None}
 
 
 def _load_redis() -> Any:
