@@ -6,7 +6,7 @@ import pytest
 
 from secure_asgi._redis import RedisLink, RedisUnavailableError
 
-from .redis_server import running_redis
+from .redis_server import running_cluster, running_redis
 
 HERD = 500
 MOST_CONNECTIONS = 12
@@ -15,6 +15,12 @@ MOST_CONNECTIONS = 12
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     with running_redis(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as running:
         yield running
 
 
@@ -49,6 +55,19 @@ def test_a_herd_opens_few_connections(server):
         before = connections(server)
         assert await outcomes(asking(link, *echoes(4 * HERD))) == echoed(4 * HERD)
         assert connections(server) - before <= MOST_CONNECTIONS + 1  # that of whoever looks
+        await link.close()
+
+    asyncio.run(run())
+
+
+def test_a_herd_in_a_cluster(cluster):
+    async def run():
+        link = RedisLink(cluster.url, timeout=20)
+        before = [connections(server) for server in cluster.servers]
+        said = await outcomes(asking(link, *[("INCR", f"k{number % HERD}") for number in range(4 * HERD)]))
+        assert sorted(said) == sorted([1, 2, 3, 4] * HERD)
+        for server, count in zip(cluster.servers, before, strict=True):
+            assert connections(server) - count <= MOST_CONNECTIONS + 2  # who looks, and who asks for the slots
         await link.close()
 
     asyncio.run(run())

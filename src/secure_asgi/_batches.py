@@ -21,11 +21,13 @@ Batch = list[tuple[Command, asyncio.Future[Any]]]
 
 
 class Batches:
-    """Asks a ``redis.asyncio.Redis``, which is closed with it, over at most twelve connections.
+    """Asks a ``redis.asyncio.Redis`` or ``RedisCluster``, which is closed with it, over at most twelve connections to a
+    server.
 
     Up to four commands are sent as they come. What is asked meanwhile is collected for one turn of the event loop, or
     until a connection is free, and sent in batches, each of which has ``timeout`` seconds to be answered. Whoever gives
-    up a command harms no other of its batch; it is not sent if it still waits.
+    up a command harms no other of its batch; it is not sent if it still waits. In a cluster a command without a key
+    that comes in a batch has all of that fail.
     """
 
     __slots__ = ("_alone", "_client", "_sending", "_timeout", "_waiting")

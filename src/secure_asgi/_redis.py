@@ -10,9 +10,6 @@ from .errors import ConfigurationError
 if TYPE_CHECKING:
     import redis.asyncio
 
-_CONNECTIONS = 4096
-"""To one server, at most. More at once is refused at once: redis-py's own 100 is less than a busy worker asks with."""
-
 
 class RedisUnavailableError(Exception):
     """No answer, or one that is no answer to what was asked; the message is for the log."""
@@ -29,8 +26,8 @@ class RedisLink:
 
     ``timeout`` seconds for one command as a whole, connecting included. Nothing connects before the first command, and
     no command is sent twice. A client made from a URL belongs to the event loop it was made in: another loop gets
-    another. Many commands at once share a few connections to one server (``Batches``); in a cluster, and with the
-    user's own client, each has its own.
+    another. Many commands at once share a few connections to a server (``Batches``); with a client of the user's own
+    each has its own.
 
     Raises ``ConfigurationError`` if redis is not installed or ``given`` is neither.
     """
@@ -66,7 +63,8 @@ class RedisLink:
             return self._given
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:
-            self._client, self._loop = _client(self._redis, self._servers, self._timeout), loop
+            client = _client(self._redis, self._servers, self._timeout)
+            self._client, self._loop = Batches(client, self._timeout), loop
         return self._client
 
 
@@ -102,10 +100,9 @@ def _client(redis: Any, servers: RedisServers, timeout: float) -> Any:
     from redis.backoff import NoBackoff
 
     # Not repeated: a command without an answer may have been carried out. RESP2 needs no greeting before it.
-    ours = {"max_connections": _CONNECTIONS, "retry": Retry(NoBackoff(), 0), "protocol": 2, **_nameless()}
+    ours = {"retry": Retry(NoBackoff(), 0), "protocol": 2, **_nameless()}
     if servers.kind == "one":
-        one = redis.from_url(servers.url, **ours, socket_timeout=None, socket_connect_timeout=timeout)
-        return Batches(one, timeout)
+        return redis.from_url(servers.url, **ours, socket_timeout=None, socket_connect_timeout=timeout)
     options = {**ours, **servers.options()}
     del options["host"]
     options.pop("port", None)
@@ -119,7 +116,7 @@ def _client(redis: Any, servers: RedisServers, timeout: float) -> Any:
         master = sentinels.master_for(
             servers.master, **{"socket_timeout": None, "socket_connect_timeout": timeout, **options}
         )
-        return Batches(_ThroughSentinels(sentinels, master), timeout)
+        return _ThroughSentinels(sentinels, master)
     # Within the time of the command, or redis-py never learns that a server hangs, and never looks for another.
     options = {"socket_timeout": timeout * 0.8, "socket_connect_timeout": timeout / 4, **options}
     # Servers that have moved slots say so, slot by slot: no need to ask for all of them anew.
