@@ -1,6 +1,7 @@
 """A herd asks one Redis: over few connections, each for itself, and nothing is left behind."""
 
 import asyncio
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -43,6 +44,20 @@ def echoed(count):
     return [b"%d" % number for number in range(count)]
 
 
+@asynccontextmanager
+async def serving(answer):
+    """The URL of what is no Redis: it says ``answer(what it was asked)``."""
+
+    async def serves(reader, writer):
+        with suppress(OSError):
+            while asked := await reader.read(65536):
+                writer.write(answer(asked))
+        writer.close()
+
+    async with await asyncio.start_server(serves, "127.0.0.1", 0) as server:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
 def connections(server):
     return server.info("stats")["total_connections_received"]
 
@@ -68,6 +83,27 @@ def test_a_herd_in_a_cluster(cluster):
         assert sorted(said) == sorted([1, 2, 3, 4] * HERD)
         for server, count in zip(cluster.servers, before, strict=True):
             assert connections(server) - count <= MOST_CONNECTIONS + 2  # who looks, and who asks for the slots
+        await link.close()
+
+    asyncio.run(run())
+
+
+def test_a_herd_whose_slots_have_moved(cluster):
+    """Told to go elsewhere, each does so."""
+    here, there, third = cluster.servers
+    slots = {here.command("CLUSTER", "KEYSLOT", f"m{number}"): f"m{number}" for number in range(300)}
+    keys = [key for slot, key in slots.items() if slot < 5000]
+
+    async def run():
+        link = RedisLink(cluster.url, timeout=20)
+        assert await link.ask("GET", keys[0]) is None
+        here.command("FLUSHALL")
+        identity = there.command("CLUSTER", "MYID")
+        for slot, key in slots.items():
+            if key in keys:
+                for server in (there, here, third):
+                    server.command("CLUSTER", "SETSLOT", slot, "NODE", identity)
+        assert await outcomes(asking(link, *[("INCR", key) for key in keys])) == [1] * len(keys)
         await link.close()
 
     asyncio.run(run())
@@ -140,21 +176,14 @@ def test_closing_leaves_nothing_behind(server):
 
 def test_connections_that_never_answer_are_given_up():
     """Each batch has its own time, or the first herd would hold all connections for ever."""
-    is_deaf = True
-
-    async def serves(reader, writer):
-        was_deaf = is_deaf
-        while asked := await reader.read(65536):
-            if not was_deaf:
-                writer.write(b"+OK\r\n" * asked.count(b"ECHO"))
-        writer.close()
+    said = b""
 
     async def run():
-        nonlocal is_deaf
-        async with await asyncio.start_server(serves, "127.0.0.1", 0) as serving:
-            link = RedisLink(f"redis://127.0.0.1:{serving.sockets[0].getsockname()[1]}", timeout=1)
+        nonlocal said
+        async with serving(lambda asked: said * asked.count(b"ECHO")) as url:
+            link = RedisLink(url, timeout=1)
             assert set(await outcomes(asking(link, *echoes(HERD)))) == {"TimeoutError"}
-            is_deaf = False
+            said = b"+OK\r\n"
             assert set(await outcomes(asking(link, *echoes(HERD)))) == {b"OK"}
             await link.close()
 
@@ -165,15 +194,9 @@ def test_connections_that_never_answer_are_given_up():
 def test_what_follows_an_error_of_the_connection_is_nobodys_answer(error):
     said = [error, b"+late\r\n"]
 
-    async def serves(reader, writer):
-        while asked := await reader.read(65536):
-            for _ in range(asked.count(b"ECHO")):
-                writer.write(b"".join(said))
-        writer.close()
-
     async def run():
-        async with await asyncio.start_server(serves, "127.0.0.1", 0) as serving:
-            link = RedisLink(f"redis://127.0.0.1:{serving.sockets[0].getsockname()[1]}", timeout=20)
+        async with serving(lambda asked: b"".join(said) * asked.count(b"ECHO")) as url:
+            link = RedisLink(url, timeout=20)
             first = await outcomes(asking(link, *echoes(HERD)))
             assert set(first) <= {"BusyLoadingError", "AuthenticationError", "InvalidResponse"}
             said[:] = [b"+well\r\n"]

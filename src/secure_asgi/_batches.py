@@ -16,6 +16,9 @@ _BATCHES = 8
 _LENGTH = 64
 """Commands in a batch. They are answered together, and those of longer ones would wait for one another."""
 
+_ELSEWHERE = ("MovedError", "AskError", "TryAgainError")
+"""What a server of a cluster says of slots that it has not, or not yet, or no longer: nothing has been done."""
+
 Command = tuple[str | bytes | int, ...]
 Batch = list[tuple[Command, asyncio.Future[Any]]]
 
@@ -30,11 +33,13 @@ class Batches:
     that comes in a batch has all of that fail.
     """
 
-    __slots__ = ("_alone", "_client", "_sending", "_timeout", "_waiting")
+    __slots__ = ("_alone", "_client", "_options", "_sending", "_timeout", "_waiting")
 
-    def __init__(self, client: Any, timeout: float) -> None:
+    def __init__(self, client: Any, timeout: float, *, is_cluster: bool = False) -> None:
         self._client = client
         self._timeout = timeout
+        # Of a batch that is told to go elsewhere each goes by itself: in the pipeline they would go one after another.
+        self._options = {"allow_redirections": False} if is_cluster else {}
         self._alone = 0
         self._waiting: deque[tuple[Command, asyncio.Future[Any]]] = deque()
         self._sending: set[asyncio.Task[list[Any]]] = set()
@@ -48,6 +53,8 @@ class Batches:
             finally:
                 self._alone -= 1
         answer = await self._queue(command)
+        if type(answer).__name__ in _ELSEWHERE:
+            return await self._client.execute_command(*command)
         if isinstance(answer, BaseException):
             # One for all of a batch that failed: without what the others have added to it.
             raise answer.with_traceback(None)
@@ -90,7 +97,7 @@ class Batches:
             pipeline = self._client.pipeline(transaction=False)
             for command, _ in batch:
                 pipeline.execute_command(*command)
-            answers: list[Any] = await pipeline.execute(raise_on_error=False)
+            answers: list[Any] = await pipeline.execute(raise_on_error=False, **self._options)
             return answers
 
     def _sent(self, batch: Batch, task: asyncio.Task[list[Any]]) -> None:

@@ -64,7 +64,8 @@ class RedisLink:
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:
             client = _client(self._redis, self._servers, self._timeout)
-            self._client, self._loop = Batches(client, self._timeout), loop
+            self._client = Batches(client, self._timeout, is_cluster=self._servers.kind == "cluster")
+            self._loop = loop
         return self._client
 
 
