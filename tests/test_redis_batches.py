@@ -10,7 +10,7 @@ from secure_asgi._redis import RedisLink, RedisUnavailableError
 from .redis_server import running_cluster, running_redis
 
 HERD = 500
-MOST_CONNECTIONS = 12
+MOST_CONNECTIONS = 6
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,11 @@ from typing import Any
 _ALONE = 4
 """Commands that go each on a connection of its own: no queue is faster than none."""
 
-_BATCHES = 8
-_LENGTH = 64
+_BATCHES = 2
+"""On their way at a time: while Redis works on one, the next is written. More connections would only take longer to
+open, above all with TLS."""
+
+_LENGTH = 128
 """Commands in a batch. They are answered together, and those of longer ones would wait for one another."""
 
 _ELSEWHERE = ("MovedError", "AskError", "TryAgainError")
@@ -24,7 +27,7 @@ Batch = list[tuple[Command, asyncio.Future[Any]]]
 
 
 class Batches:
-    """Asks a ``redis.asyncio.Redis`` or ``RedisCluster``, which is closed with it, over at most twelve connections to a
+    """Asks a ``redis.asyncio.Redis`` or ``RedisCluster``, which is closed with it, over at most six connections to a
     server.
 
     Up to four commands are sent as they come. What is asked meanwhile is collected for one turn of the event loop, or
