@@ -21,7 +21,7 @@ test: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2
 
 # Everything CI asks for. The files named last are the floor and the gates: no branch of theirs goes untested.
-FLOORS = _asgi.py _paths.py errors.py denial.py exchange.py flow.py lifespan.py refusal.py _fetch.py _redis.py _redis_urls.py _batches.py secrets.py _cache.py _networks.py _trailers.py _pins.py _pem.py _files.py _der.py _chains.py _challengers.py _step_up.py _certificate_names.py _templates.py _rule_table.py _routes.py _failures.py _options.py _loop.py _entries.py _identities.py _starlette_user.py
+FLOORS = _asgi.py _paths.py errors.py denial.py exchange.py flow.py lifespan.py refusal.py _fetch.py _redis.py _redis_urls.py _redis_tls.py _batches.py secrets.py _cache.py _networks.py _trailers.py _pins.py _pem.py _files.py _der.py _chains.py _challengers.py _step_up.py _certificate_names.py _templates.py _rule_table.py _routes.py _failures.py _options.py _loop.py _entries.py _identities.py _starlette_user.py
 GATES = trusted_proxy/*.py trusted_host.py https_redirect.py rate_limit/*.py throttle/*.py mutual_tls/*.py mutual_tls/forwarded/*.py bearer/*.py api_keys/*.py authorization/*.py fastapi/*.py checks/*.py cli/check.py cli/limits/*.py cli/application.py cli/tables.py cli/printable.py pinning.py tls/*.py servers/*.py cli/certs/*.py cli/certs/show/*.py
 ENVELOPES = hsts.py security_headers.py sanitized_errors.py audit/*.py
 comma := ,

@@ -357,25 +357,6 @@ def test_an_older_redis_py_is_told_otherwise(monkeypatch):
     assert _nameless() == {"lib_name": None, "lib_version": None}
 
 
-@pytest.mark.parametrize("url", ["rediss://{}", "valkeys://{}", "rediss+sentinel://{}/m", "rediss+cluster://{}"])
-def test_tls_from_the_first_octet_on(url):
-    first = []
-
-    async def listens(reader, writer):
-        first.append(await reader.read(1))
-        writer.close()
-
-    async def run():
-        async with await asyncio.start_server(listens, "127.0.0.1", 0) as listening:
-            port = listening.sockets[0].getsockname()[1]
-            link = RedisLink(url.format(f":hunter2@127.0.0.1:{port}"), timeout=5)
-            assert "hunter2" not in await unavailable(link, "GET", "a")
-            await link.close()
-
-    asyncio.run(run())
-    assert set(first) == {b"\x16"}  # a handshake record (RFC 8446 section 5.1)
-
-
 def test_no_command_is_sent_twice():
     """One without an answer may have been carried out: a counter would count it again."""
     received = []

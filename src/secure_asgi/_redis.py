@@ -4,6 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from ._batches import Batches
+from ._redis_tls import SharedContext
 from ._redis_urls import RedisServers, read_redis_url
 from .errors import ConfigurationError
 
@@ -32,13 +33,15 @@ class RedisLink:
     Raises ``ConfigurationError`` if redis is not installed or ``given`` is neither.
     """
 
-    __slots__ = ("_client", "_given", "_loop", "_redis", "_servers", "_timeout")
+    __slots__ = ("_client", "_given", "_loop", "_redis", "_servers", "_timeout", "_tls")
 
     def __init__(self, given: "str | redis.asyncio.Redis", *, timeout: float = 1.0) -> None:
         self._redis = _load_redis()
         self._servers = read_redis_url(given) if isinstance(given, str) else None
         if not isinstance(given, str) and not hasattr(given, "execute_command"):
             raise ConfigurationError(f"a Redis is a URL or a redis.asyncio.Redis, got {type(given).__name__}")
+        servers = self._servers
+        self._tls = SharedContext(servers.options()) if servers is not None and servers.is_tls else None
         self._given = given
         self._timeout = timeout
         self._client: Any = None
@@ -63,7 +66,7 @@ class RedisLink:
             return self._given
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:
-            client = _client(self._redis, self._servers, self._timeout)
+            client = _client(self._redis, self._servers, self._tls, self._timeout)
             self._client = Batches(client, self._timeout, is_cluster=self._servers.kind == "cluster")
             self._loop = loop
         return self._client
@@ -96,28 +99,45 @@ class _FirstIsKey:
         return command[1:2] or None
 
 
-def _client(redis: Any, servers: RedisServers, timeout: float) -> Any:
+def _client(redis: Any, servers: RedisServers, tls: SharedContext | None, timeout: float) -> Any:
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
 
     # Not repeated: a command without an answer may have been carried out. RESP2 needs no greeting before it.
     ours = {"retry": Retry(NoBackoff(), 0), "protocol": 2, **_nameless()}
     if servers.kind == "one":
-        return redis.from_url(servers.url, **ours, socket_timeout=None, socket_connect_timeout=timeout)
+        one = redis.from_url(servers.url, **ours, socket_timeout=None, socket_connect_timeout=timeout)
+        if tls is not None:
+            tls.use_in(one.connection_pool)
+        return one
     options = {**ours, **servers.options()}
     del options["host"]
     options.pop("port", None)
     options["ssl"] = options.pop("connection_class", None) is not None
-    if servers.kind == "sentinel":
-        # They are asked one after another, and one that hangs must leave time for the next, and for the master.
-        share = timeout / (len(servers.nodes) + 1)
-        asking = {**options, "socket_timeout": share, "socket_connect_timeout": share}
-        asking.pop("db", None)
-        sentinels = redis.Sentinel(servers.nodes, sentinel_kwargs=asking)
-        master = sentinels.master_for(
-            servers.master, **{"socket_timeout": None, "socket_connect_timeout": timeout, **options}
-        )
-        return _ThroughSentinels(sentinels, master)
+    make = _through_sentinels if servers.kind == "sentinel" else _cluster
+    return make(redis, servers, options, tls, timeout)
+
+
+def _through_sentinels(
+    redis: Any, servers: RedisServers, options: dict[str, Any], tls: SharedContext | None, timeout: float
+) -> "_ThroughSentinels":
+    # They are asked one after another, and one that hangs must leave time for the next, and for the master.
+    share = timeout / (len(servers.nodes) + 1)
+    asking = {**options, "socket_timeout": share, "socket_connect_timeout": share}
+    asking.pop("db", None)
+    sentinels = redis.Sentinel(servers.nodes, sentinel_kwargs=asking)
+    master = sentinels.master_for(
+        servers.master, **{"socket_timeout": None, "socket_connect_timeout": timeout, **options}
+    )
+    if tls is not None:
+        for client in (master, *sentinels.sentinels):
+            tls.use_in(client.connection_pool)
+    return _ThroughSentinels(sentinels, master)
+
+
+def _cluster(
+    redis: Any, servers: RedisServers, options: dict[str, Any], tls: SharedContext | None, timeout: float
+) -> Any:
     # Within the time of the command, or redis-py never learns that a server hangs, and never looks for another.
     options = {"socket_timeout": timeout * 0.8, "socket_connect_timeout": timeout / 4, **options}
     # Servers that have moved slots say so, slot by slot: no need to ask for all of them anew.
@@ -125,6 +145,11 @@ def _client(redis: Any, servers: RedisServers, timeout: float) -> Any:
     nodes = [redis.cluster.ClusterNode(host, port) for host, port in servers.nodes]
     cluster = redis.RedisCluster(startup_nodes=nodes, **options)
     cluster.commands_parser = _FirstIsKey()
+    if tls is not None:
+        of_later_nodes = cluster.get_connection_kwargs()
+        of_later_nodes["connection_class"] = tls.sharing(of_later_nodes["connection_class"])
+        for node in cluster.nodes_manager.startup_nodes.values():
+            tls.use_in(node)
     return cluster
 
 

@@ -30,6 +30,10 @@ class RedisServers:
     nodes: tuple[tuple[str, int], ...] = ()
     master: str = ""
 
+    @property
+    def is_tls(self) -> bool:
+        return self.url.startswith("rediss:")
+
     def options(self) -> dict[str, Any]:
         """As redis-py takes them. Raises ``ValueError`` for those that it cannot read."""
         from redis.asyncio.connection import parse_url
