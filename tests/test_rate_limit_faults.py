@@ -54,10 +54,10 @@ COUNTERS = {"least": Counting, "RedisStore": redis_store}
 
 
 class Relay:
-    """Stands between a client and its Redis. ``how`` is what becomes of what passes."""
+    """Stands between a client and its Redis, at the port ``behind``. ``how`` is what becomes of what passes."""
 
     def __init__(self, port):
-        self._behind = port
+        self.behind = port
         self._writers = set()
         self._meetings = set()
         self.how = "passes"
@@ -83,7 +83,7 @@ class Relay:
             self._meetings.add(asyncio.create_task(self._meet(reader, writer)))
 
     async def _meet(self, reader, writer):
-        there, back = await asyncio.open_connection("127.0.0.1", self._behind)
+        there, back = await asyncio.open_connection("127.0.0.1", self.behind)
         both = {writer, back}
         self._writers |= both
         try:

@@ -13,6 +13,7 @@ from secure_asgi import ConfigurationError
 from secure_asgi._redis import RedisLink, RedisUnavailableError, _nameless
 
 from .redis_server import deaf, running_cluster, running_redis, running_sentinel
+from .test_rate_limit_faults import Relay
 
 COUNT = "return redis.call('INCR', KEYS[1])"
 
@@ -159,6 +160,32 @@ class Broken:
 
 def test_whatever_a_client_raises_is_an_outage_and_is_not_repeated():
     assert asyncio.run(unavailable(RedisLink(Broken()))) == "KeyError"
+
+
+@pytest.mark.parametrize("at_once", [1, 500])
+def test_a_master_that_is_one_no_longer(server, at_once, tmp_path):
+    """Behind the same address there is another: everybody is refused once at most, and answered when asking again."""
+    refused = []
+
+    async def insist(link):
+        try:
+            return await link.ask("EVAL", COUNT, 1, "demoted")
+        except RedisUnavailableError as error:
+            refused.append(str(error))
+            return await link.ask("EVAL", COUNT, 1, "demoted")
+
+    async def run():
+        async with Relay(old.port).running() as relay:
+            link = RedisLink(f"redis://127.0.0.1:{relay.port}", timeout=20)
+            await asyncio.gather(*(insist(link) for _ in range(at_once)))
+            await asyncio.to_thread(old.command, "REPLICAOF", "127.0.0.1", 1)
+            relay.behind = server.port
+            await asyncio.gather(*(insist(link) for _ in range(at_once)))
+            await link.close()
+
+    with running_redis(tmp_path) as old:
+        asyncio.run(run())
+    assert "ReadOnlyError" in refused
 
 
 SENTINELS = (("a", 26379), ("b", 1))

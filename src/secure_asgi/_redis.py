@@ -51,7 +51,14 @@ class RedisLink:
         """The answer to one command, as Redis gives it: octets, numbers. Raises ``RedisUnavailableError`` alone."""
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._connected().execute_command(*command)
+                client = self._connected()
+                try:
+                    return await client.execute_command(*command)
+                except Exception as error:
+                    if type(error).__name__ == "ReadOnlyError" and client is self._client:
+                        # No longer the master, and behind its address there may be another one for who connects anew.
+                        await self.close()
+                    raise
         except Exception as error:
             # redis-py raises its own, the socket's and TLS's errors, and a client of the user's own anything.
             raise RedisUnavailableError(type(error).__name__) from error
