@@ -10,7 +10,7 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route
 
-from secure_asgi import ConfigurationError, Layer, Principal, exchange_of
+from secure_asgi import Ban, ConfigurationError, Layer, Principal, Secret, exchange_of
 from secure_asgi.rate_limit import RateLimitMiddleware
 
 from .asgi import hello, http, websocket
@@ -443,10 +443,22 @@ def test_options(options, sentence):
         RateLimitMiddleware(**{"limits": "2/minute"} | options)
 
 
-def test_a_storage_with_a_password_is_not_repeated():
-    with pytest.raises(ConfigurationError) as error:
-        limited(storage="nowhere://:hunter2@localhost")
-    assert "hunter2" not in str(error.value)
+@pytest.mark.parametrize("options", [{}, {"ban": Ban()}, {"counts": "failures"}], ids=str)
+@pytest.mark.parametrize(
+    "url", ["nowhere://:hunter2@localhost", ":hunter2@localhost", "redis://:hunter2@localhost:port"]
+)
+def test_a_storage_with_a_password_is_not_repeated(url, options):
+    for given in (url, Secret(url)):
+        with pytest.raises(ConfigurationError) as error:
+            limited(storage=given, **options)
+        assert "hunter2" not in str(error.value)
+        assert error.value.__cause__ is None
+
+
+def test_memory_in_a_secret_is_memory():
+    layer = limited(storage=Secret("memory://"), on_outage="closed")
+    assert not layer.fails_closed
+    assert statuses(layer, 3) == [200, 200, 429]
 
 
 def test_the_named_values_are_accepted():

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from secure_asgi import Ban, LimitRule, RateLimitMiddleware, attempt, exchange_of
+from secure_asgi import Ban, LimitRule, RateLimitMiddleware, Secret, attempt, exchange_of
 
 from .asgi import drive, hello, http_scope, websocket_scope
 from .redis_server import running_redis
@@ -53,6 +53,27 @@ def test_two_processes_share_a_budget(server, strategy):
         await close(one, other)
 
     asyncio.run(run())
+
+
+def test_a_secret_holds_the_url(tmp_path, caplog):
+    """RL-16: neither what fails nor what is logged says the password."""
+
+    async def run(server):
+        url = Secret(server.url.replace("//", "//:hunter2@"))
+        layer = limited(url, namespace="secret", on_outage="closed", storage_timeout=0.5)
+        await layer.storage.store.open()
+        assert await statuses(layer, 4) == [200, 200, 200, 429]
+        server.kill()
+        await layer.storage.store.open()
+        answer = await ask(layer, client="203.0.113.10")
+        assert answer.status == 503
+        assert "hunter2" not in str((answer.problem, vars(layer), vars(layer.storage), vars(layer.storage.store)))
+        await close(layer)
+
+    with running_redis(tmp_path, "--requirepass", "hunter2") as server:
+        asyncio.run(run(server))
+    assert "does not answer at start-up" in caplog.text
+    assert "hunter2" not in caplog.text
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

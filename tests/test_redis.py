@@ -9,7 +9,7 @@ import pytest
 import redis
 import redis.asyncio
 
-from secure_asgi import ConfigurationError
+from secure_asgi import ConfigurationError, Secret
 from secure_asgi._redis import RedisLink, RedisUnavailableError, _nameless
 
 from .redis_server import deaf, running_cluster, running_redis, running_sentinel
@@ -214,6 +214,7 @@ URLS = {
 def test_urls(url):
     """The limits library's spellings, as redis-py reads them."""
     servers = RedisLink(url)._servers
+    assert RedisLink(Secret(url))._servers == servers
     assert (servers.kind, servers.url, servers.nodes, servers.master) == URLS[url]
     assert "p@" not in repr(servers)
 

@@ -7,6 +7,7 @@ from ._batches import Batches
 from ._redis_tls import SharedContext
 from ._redis_urls import RedisServers, read_redis_url
 from .errors import ConfigurationError
+from .secrets import Secret
 
 if TYPE_CHECKING:
     import redis.asyncio
@@ -17,7 +18,8 @@ class RedisUnavailableError(Exception):
 
 
 class RedisLink:
-    """Asks one Redis: ``given`` its URL, or a ``redis.asyncio.Redis`` of the user's own, which is never closed here.
+    """Asks one Redis: ``given`` its URL, as text or in a ``Secret``, or a ``redis.asyncio.Redis`` of the user's own,
+    which is never closed here.
 
     A URL is a redis://, rediss:// (TLS) or unix:// one, or names several servers as the limits library does:
     ``redis+sentinel://user:password@host:26379,host:26379/mymaster`` and ``redis+cluster://host:6379,host:6379``, with
@@ -35,14 +37,15 @@ class RedisLink:
 
     __slots__ = ("_client", "_given", "_loop", "_redis", "_servers", "_timeout", "_tls")
 
-    def __init__(self, given: "str | redis.asyncio.Redis", *, timeout: float = 1.0) -> None:
+    def __init__(self, given: "str | Secret | redis.asyncio.Redis", *, timeout: float = 1.0) -> None:
         self._redis = _load_redis()
-        self._servers = read_redis_url(given) if isinstance(given, str) else None
-        if not isinstance(given, str) and not hasattr(given, "execute_command"):
+        url = given.reveal() if isinstance(given, Secret) else given
+        servers = read_redis_url(url) if isinstance(url, str) else None
+        if servers is None and not hasattr(given, "execute_command"):
             raise ConfigurationError(f"a Redis is a URL or a redis.asyncio.Redis, got {type(given).__name__}")
-        servers = self._servers
+        self._servers = servers
         self._tls = SharedContext(servers.options()) if servers is not None and servers.is_tls else None
-        self._given = given
+        self._given = None if servers else given
         self._timeout = timeout
         self._client: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None

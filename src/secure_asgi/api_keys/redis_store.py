@@ -10,6 +10,7 @@ from .._loop import refuse_trio
 from .._options import positive_seconds
 from .._redis import RedisLink, RedisUnavailableError
 from ..errors import ConfigurationError
+from ..secrets import Secret
 from .records import KeyRecord
 from .stores import KeysUnavailableError, in_order, must_be_record
 
@@ -25,18 +26,18 @@ _REST = 1.0
 class RedisKeys:
     """Records in a Redis: the hash ``prefix``, with a field for each id (``HGET``, one command a look-up).
 
-    ``given`` is its URL or a ``redis.asyncio.Redis`` of the user's own, which stays open. A record that was found is
-    remembered for ``ttl`` seconds (5, at most 60; 0 asks every time): a key that was removed passes that much longer in
-    the other workers. ``timeout`` seconds for one command, connecting included. A Redis that is down or slow is a
-    ``KeysUnavailableError``: what is remembered passes until its time is over, all else is answered with 503. Needs
-    asyncio. Raises ``ConfigurationError`` if redis is not installed, or for a wrong option.
+    ``given`` is its URL, as text or in a ``Secret``, or a ``redis.asyncio.Redis`` of the user's own, which stays open.
+    A record that was found is remembered for ``ttl`` seconds (5, at most 60; 0 asks every time): a key that was removed
+    passes that much longer in the other workers. ``timeout`` seconds for one command, connecting included. A Redis that
+    is down or slow is a ``KeysUnavailableError``: what is remembered passes until its time is over, all else is
+    answered with 503. Needs asyncio. Raises ``ConfigurationError`` if redis is not installed, or for a wrong option.
     """
 
     __slots__ = ("_found", "_link", "_now", "_prefix", "_rests_until", "_timeout", "_ttl")
 
     def __init__(
         self,
-        given: "str | redis.asyncio.Redis",
+        given: "str | Secret | redis.asyncio.Redis",
         *,
         prefix: str = "secure_asgi:api_keys",
         ttl: float = 5.0,

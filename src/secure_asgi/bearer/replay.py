@@ -14,6 +14,7 @@ from .._options import positive_seconds
 from .._redis import RedisLink, RedisUnavailableError
 from ..denial import Reason
 from ..errors import ConfigurationError
+from ..secrets import Secret
 from .unavailable import UnavailableError
 
 if TYPE_CHECKING:
@@ -102,17 +103,17 @@ class MemoryReplayStore:
 class RedisReplayStore:
     """Remembers in a Redis, for all workers: ``SET key 1 NX PX``, one command a proof.
 
-    ``given`` is its URL or a ``redis.asyncio.Redis`` of the user's own, which stays open. ``prefix`` goes before every
-    key; ``timeout`` seconds for one command, connecting included. A Redis that is down, full or slow is an
-    ``UnavailableError``; after one that was slow, the next second's requests are refused without asking. Raises
-    ``ConfigurationError`` if redis is not installed, or for a wrong option. It sets no limit of its own: give that
-    Redis a ``maxmemory`` with ``noeviction``, for one that evicts forgets proofs.
+    ``given`` is its URL, as text or in a ``Secret``, or a ``redis.asyncio.Redis`` of the user's own, which stays open.
+    ``prefix`` goes before every key; ``timeout`` seconds for one command, connecting included. A Redis that is down,
+    full or slow is an ``UnavailableError``; after one that was slow, the next second's requests are refused without
+    asking. Raises ``ConfigurationError`` if redis is not installed, or for a wrong option. It sets no limit of its own:
+    give that Redis a ``maxmemory`` with ``noeviction``, for one that evicts forgets proofs.
     """
 
     __slots__ = ("_link", "_now", "_prefix", "_rests_until", "_timeout")
 
     def __init__(
-        self, given: "str | redis.asyncio.Redis", *, prefix: str = "secure_asgi:dpop:", timeout: float = 1.0
+        self, given: "str | Secret | redis.asyncio.Redis", *, prefix: str = "secure_asgi:dpop:", timeout: float = 1.0
     ) -> None:
         if not isinstance(prefix, str):
             raise ConfigurationError(f"prefix= is text before every key, got {type(prefix).__name__}")

@@ -22,6 +22,7 @@ from .._loop import refuse_trio
 from .._redis import RedisLink, RedisUnavailableError
 from ..denial import Reason
 from ..errors import ConfigurationError, SecureASGIError, TokenError
+from ..secrets import Secret
 from .claims import END_OF_TIME, MAX_LEEWAY
 from .revocation_scripts import ADD, READ
 from .unavailable import UnavailableError
@@ -52,11 +53,11 @@ class NotRevokedError(SecureASGIError):
 class Revocations:
     """A list of tokens that are refused though they hold.
 
-    ``redis`` a URL or a ``redis.asyncio.Redis``, for all workers; without it the list is this process's own and ends
-    with it. ``capacity`` entries at most, in memory and in Redis (100 000, some 40 MB): where it is full, ``revoke()``
-    raises. ``longest_lifetime`` seconds that a token of yours lives at most (30 days): an entry of a subject is kept
-    that long after its ``before``. ``prefix`` of the names of the keys in Redis; ``timeout`` seconds for one command.
-    Raises ``ConfigurationError`` for a wrong option.
+    ``redis`` a URL, as text or in a ``Secret``, or a ``redis.asyncio.Redis``, for all workers; without it the list is
+    this process's own and ends with it. ``capacity`` entries at most, in memory and in Redis (100 000, some 40 MB):
+    where it is full, ``revoke()`` raises. ``longest_lifetime`` seconds that a token of yours lives at most (30 days):
+    an entry of a subject is kept that long after its ``before``. ``prefix`` of the names of the keys in Redis;
+    ``timeout`` seconds for one command. Raises ``ConfigurationError`` for a wrong option.
 
     One object for the middleware and for whoever revokes; in one event loop. It does not look into tokens: what is
     given to ``revoke()`` is believed.
@@ -64,7 +65,7 @@ class Revocations:
 
     def __init__(
         self,
-        redis: "str | redis.asyncio.Redis | None" = None,
+        redis: "str | Secret | redis.asyncio.Redis | None" = None,
         *,
         capacity: int = 100_000,
         longest_lifetime: float = 30 * 86_400.0,

@@ -316,7 +316,7 @@ def _read_kind(uri: str) -> str:
     scheme, separator, _ = uri.partition("://")
     kind = scheme.partition("+")[0]
     if not separator or kind in _OURS:
-        raise ConfigurationError(f"storage= is a URI such as memcached://127.0.0.1:11211, got one of {kind!r}")
+        raise ConfigurationError("storage= is a URI such as memcached://127.0.0.1:11211, or names a Redis")
     if scheme == "mongodb+srv":
         # The client looks the names up while it is made, and everybody else waits.
         raise ConfigurationError("storage= names the MongoDB servers themselves: mongodb://one:27017,two:27017")

@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from datetime import date
 from hashlib import blake2b
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from .._asgi import ASGIApp, Message, RawHeaders, Scope
 from .._options import one_of, positive_seconds, several_of, whole
@@ -31,6 +31,9 @@ from .refusals import UNAVAILABLE, banned, exceeded, too_costly
 from .rules import Cost, LimitRule, Tier
 from .stores import MEMORY, OnOutage, Storage, read_namespace
 
+if TYPE_CHECKING:
+    import redis.asyncio
+
 FAILURES = frozenset((400, 401, 403))
 """Statuses that say that somebody has not signed in: RFC 6749 section 5.2 has 400 for it."""
 
@@ -54,11 +57,12 @@ class RateLimitMiddleware(Layer):
     handler). ``counts="failures"`` gives back what was charged unless the answer's status is one of ``failures``.
 
     How: ``strategy``; ``burst`` units at once, for GCRA; ``storage`` ``"memory://"``, a Redis or Valkey by its URL or
-    client, shared by all processes, or a URI of the limits library; ``storage_timeout`` seconds for one decision;
-    ``on_outage`` what holds without it: ``"local"`` (counted in this process, at limit ÷ ``replicas``), ``"open"``,
-    ``"closed"``; ``namespace`` before its keys; ``identifier_secret`` keys the hash of identifiers elsewhere.
-    ``max_keys`` bounds the counters in memory of each limit: 130 bytes for an address, 190 for a name, at most; a
-    moving window takes 44 more for each charge that counts. ``ban`` refuses for a while who was refused too often.
+    client, shared by all processes, or a URI of the limits library; a ``Secret`` may hold what names a password;
+    ``storage_timeout`` seconds for one decision; ``on_outage`` what holds without it: ``"local"`` (counted in this
+    process, at limit ÷ ``replicas``), ``"open"``, ``"closed"``; ``namespace`` before its keys; ``identifier_secret``
+    keys the hash of identifiers elsewhere. ``max_keys`` bounds the counters in memory of each limit: 130 bytes for an
+    address, 190 for a name, at most; a moving window takes 44 more for each charge that counts. ``ban`` refuses for a
+    while who was refused too often.
 
     What is told: ``headers`` which fields, ``dialect`` of which draft, ``legacy`` whether X-RateLimit-Reset is a
     ``"delta"`` or the ``"epoch"``, ``policy`` the limits' public names; with ``partition=True``, ``pk`` is sent, a
@@ -92,7 +96,7 @@ class RateLimitMiddleware(Layer):
         failures: int | Iterable[int] = FAILURES,
         strategy: Strategy = "sliding-window",
         burst: int | Iterable[int] | None = None,
-        storage: Any = MEMORY,
+        storage: "str | Secret | redis.asyncio.Redis" = MEMORY,
         storage_timeout: float = 0.05,
         on_outage: OnOutage | None = None,
         replicas: int = 1,
@@ -124,7 +128,6 @@ class RateLimitMiddleware(Layer):
         self._settle = settle
         self._settles = settle is not None or self.counts == "failures" or self.unit != REQUESTS
         self.ban = ban
-        self.fails_closed = chosen["on_outage"] == "closed" and storage != MEMORY
         self.strategy = strategy
         secret = read_secret(identifier_secret)
         if partition and not secret:
@@ -144,6 +147,7 @@ class RateLimitMiddleware(Layer):
             settles=self._settles,
             gives_back=self.counts == "failures",
         )
+        self.fails_closed = chosen["on_outage"] == "closed" and self.storage.remote is not None
         self.rules = several_of("rules", rules, LimitRule)
         self.tiers = several_of("tiers", tiers, Tier)
         if self.tiers and self.identify.place == "client":

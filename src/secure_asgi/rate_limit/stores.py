@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from ..errors import ConfigurationError
+from ..secrets import Secret
 from .bans import Ban
 from .counting import Bucket, Counter, Store, Strategy
 from .generations import Clock
@@ -49,6 +50,7 @@ class Storage:
         self.breaker = Breaker(clock=clock)
         self._on_outage: OnOutage = on_outage
         self._replicas = replicas
+        given = given.reveal() if isinstance(given, Secret) else given
         scheme = given.partition("://")[0].partition("+")[0] if isinstance(given, str) else "redis"
         self.kind = scheme
         if given == MEMORY:
@@ -67,10 +69,10 @@ class Storage:
             )
             return
         if ban is not None:
-            raise ConfigurationError(f"ban= needs storage= to be memory:// or a Redis, and {scheme} cannot hold bans")
+            raise ConfigurationError("ban= needs storage= to be memory:// or a Redis: others cannot hold bans")
         if gives_back:
             raise ConfigurationError(
-                f'counts="failures" needs storage= to be memory:// or a Redis: {scheme} cannot give back a charge'
+                'counts="failures" needs storage= to be memory:// or a Redis: others cannot give back a charge'
             )
         from .limits_store import LimitsStore
 
