@@ -117,6 +117,18 @@ def test_a_secret_makes_other_identities():
     assert len({identity("k", secret) for secret in (b"", b"a", b"b")}) == 3
 
 
+def test_names_of_keys_that_ask_again_are_kept(monkeypatch):
+    """Of short keys, and under the same secret only."""
+    asked = []
+    monkeypatch.setattr(redis_store, "identity", lambda key, secret: asked.append(key) or identity(key, secret))
+    store, other = (
+        RedisStore(RedisLink("redis://h"), strategy="gcra", namespace="n", secret=secret) for secret in (b"", b"s")
+    )
+    for key in ("k", b"k", "x" * 257):
+        assert store.name(key) == store.name(key) == identity(key) != other.name(key)
+    assert asked == ["k", "k", b"k", b"k", "x" * 257, "x" * 257, "x" * 257]
+
+
 @pytest.mark.parametrize("key", [None, 1, ("a", "b"), bytearray(b"a")], ids=["None", "int", "tuple", "bytearray"])
 def test_no_keys(key):
     with pytest.raises(TypeError, match=f"a key is text or octets, got {type(key).__name__}"):

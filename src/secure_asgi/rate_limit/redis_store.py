@@ -28,6 +28,9 @@ _LONGEST_DENIAL = 10_000_000_000
 _LONGEST_DENIAL_WITH_SETTLING = 1_000_000_000
 """Nanoseconds that a refusal is believed: units may be given back, and an operator may reset a key."""
 
+_LONGEST_KEPT = 256
+"""Characters of a key whose name is kept: a client that chooses its key must not choose how much memory it takes."""
+
 _STARTING = 5.0
 _TRIES = 10
 """Seconds and tries at start-up: the first connection resolves a name and shakes hands."""
@@ -61,6 +64,8 @@ class RedisStore:
         self.ban = None if ban is None else BanConstants(ban)
         self._bans: TwoGenerations[str, tuple[int, int]] = TwoGenerations(CAPACITY)
         self.clock = time.monotonic_ns
+        # Of whoever is refused without asking Redis, the digest would be half of the cost.
+        self._names: TwoGenerations[Hashable, str] = TwoGenerations(CAPACITY)
         self._namespace = namespace
         self._secret = secret
         self._counters: list[RedisCounter] = []
@@ -85,7 +90,13 @@ class RedisStore:
         await self.link.close()
 
     def name(self, key: Hashable) -> str:
-        return identity(key, self._secret)
+        """Raises ``TypeError`` for a key that is neither text nor octets."""
+        name = self._names.get(key)
+        if name is None:
+            name = identity(key, self._secret)
+            if isinstance(key, str | bytes) and len(key) <= _LONGEST_KEPT:
+                self._names.put(key, name)
+        return name
 
     def prefix(self, name: str) -> str:
         return f"{self._namespace}:{{{name}}}:"
