@@ -1,9 +1,11 @@
 """A herd asks one Redis: over few connections, each for itself, and nothing is left behind."""
 
 import asyncio
+import contextvars
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+import redis.asyncio
 
 from secure_asgi._redis import RedisLink, RedisUnavailableError
 
@@ -152,6 +154,27 @@ def test_who_gives_up_harms_nobody(server, turns):
         await link.close()
 
     asyncio.run(run())
+
+
+def test_a_batch_belongs_to_no_request(server, monkeypatch):
+    """What traces a request must not take the commands of others for its own."""
+    request = contextvars.ContextVar("request")
+    seen = []
+    execute = redis.asyncio.client.Pipeline.execute
+
+    async def tracing(pipeline, **options):
+        seen.append(request.get(None))
+        return await execute(pipeline, **options)
+
+    async def run():
+        link = RedisLink(server.url, timeout=20)
+        request.set("one")
+        assert await outcomes(asking(link, *echoes(20))) == echoed(20)
+        await link.close()
+
+    monkeypatch.setattr(redis.asyncio.client.Pipeline, "execute", tracing)
+    asyncio.run(run())
+    assert seen == [None]
 
 
 def test_closing_leaves_nothing_behind(server):

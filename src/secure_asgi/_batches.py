@@ -5,6 +5,7 @@ command gives up its connection, so that the next ones would open as many again.
 """
 
 import asyncio
+import contextvars
 from collections import deque
 from functools import partial
 from typing import Any
@@ -83,7 +84,8 @@ class Batches:
     def _send_waiting(self) -> None:
         while self._waiting and len(self._sending) < _BATCHES:
             batch = self._next_batch()
-            task = asyncio.get_running_loop().create_task(self._send(batch))
+            # In no request's context: it is for several.
+            task = asyncio.get_running_loop().create_task(self._send(batch), context=contextvars.Context())
             self._sending.add(task)
             task.add_done_callback(partial(self._sent, batch))
 
