@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from .._asgi import Scope
-from .._options import several
+from .._options import is_plain_function, several
 from ..errors import ConfigurationError
 from ..exchange import Exchange
 from .counting import Bucket, Counter, Reading, Verdict
@@ -87,12 +87,12 @@ class PlanMaker:
 
 def read_cost(cost: Cost, lowest: int) -> Cost:
     """``cost``, if it can ever pass. Raises ``ConfigurationError``."""
-    if callable(cost):
+    if is_plain_function(cost):
         return cost
     if type(cost) is not int or not 1 <= cost <= lowest:
         raise ConfigurationError(
             f"cost= is a number of units from 1 to the lowest limit ({lowest}), for more would never pass, or a "
-            f"function of (exchange, scope) that returns one; got {cost!r}"
+            f"plain function of (exchange, scope) that returns one; got {cost!r}"
         )
     return cost
 

@@ -1,9 +1,9 @@
 """Which class a request is of: who goes first, and who is shed first."""
 
-import inspect
 from collections.abc import Callable, Mapping
 
 from .._asgi import Scope
+from .._options import is_plain_function
 from .._paths import is_plain, route_path
 from ..errors import ConfigurationError
 from ..exchange import Exchange
@@ -28,7 +28,7 @@ def read_priority(priority: PriorityFunction | Mapping[str, str] | None) -> Rank
         return None
     if isinstance(priority, Mapping):
         return _by_path(priority)
-    if not callable(priority) or inspect.iscoroutinefunction(priority):
+    if not is_plain_function(priority):
         raise ConfigurationError(
             'priority= is a mapping of paths to classes ({"/orders/": "critical"}), or a plain function of '
             f"(exchange, scope) that returns one of {', '.join(CLASSES)}; got {priority!r}"
