@@ -499,6 +499,7 @@ async def waits(*_):
         ({"limits": "1/minute", "rules": "GET /x"}, "rules= takes LimitRule"),
         ({"limits": "1/minute", "tiers": 7, "key": "principal"}, "tiers= takes Tier"),
         ({"limits": "1/minute", "tiers": TIERS}, "tiers= need somebody to be known"),
+        ({"limits": "10001/day", "strategy": "moving-window"}, "takes amounts to 10000, got 10001/day"),
         ({"limits": "1/minute", "settle": 3}, "settle= is a plain function"),
         ({"limits": "1/minute", "settle": waits}, "settle= is a plain function"),
         ({"limits": "1/minute", "cost": waits}, "or a plain function of"),

@@ -13,6 +13,9 @@ from .limits import Limit, read_limits
 from .rules import Cost, LimitRule, Tier
 from .stores import Storage
 
+_MOST_REMEMBERED = 10_000
+"""Units of a moving window: all of a key's charges may leave it at once, and the loop, or Redis, waits meanwhile."""
+
 
 class Plan(NamedTuple):
     """Buckets that are decided together. ``lowest`` is what a request can cost at most."""
@@ -58,6 +61,8 @@ class PlanMaker:
         burst: int | Iterable[int] | None = None,
     ) -> tuple[Bucket, ...]:
         """Raises ``ConfigurationError``, also for a name that is taken."""
+        if self._strategy == "moving-window":
+            check_remembered(limits)
         names, bursts = name_limits(limits, policy, prefix), read_bursts(burst, limits, self._strategy)
         for name in names:
             if name in self._taken:
@@ -95,6 +100,16 @@ def read_cost(cost: Cost, lowest: int) -> Cost:
             f"plain function of (exchange, scope) that returns one; got {cost!r}"
         )
     return cost
+
+
+def check_remembered(limits: Sequence[Limit]) -> None:
+    """Raises ``ConfigurationError`` for more charges than a moving window should remember of one key."""
+    for limit in limits:
+        if limit.amount > _MOST_REMEMBERED:
+            raise ConfigurationError(
+                f'strategy="moving-window" remembers each charge and takes amounts to {_MOST_REMEMBERED}, got {limit}; '
+                'strategy="sliding-window" takes any'
+            )
 
 
 def name_limits(limits: Sequence[Limit], given: str | Iterable[str] | None, prefix: str) -> tuple[str, ...]:
