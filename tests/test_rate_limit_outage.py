@@ -88,22 +88,6 @@ class Setting:
         self.clock.now += nanoseconds
 
 
-@pytest.mark.parametrize(
-    ("mode", "bans", "banned"), [("local", True, True), ("local", False, False), ("open", True, False)]
-)
-def test_a_ban_that_is_known(mode, bans, banned):
-    """It refuses where this process decides, but for those who are never banned."""
-
-    async def run():
-        setting = Setting(mode, DOWN, banned={"k": 7}.get)
-        for _ in range(2):
-            outcome = await setting.hit("k", bans=bans)
-            assert (outcome == Banned(7)) is banned
-        assert setting.breaker.degraded_decisions == 2
-
-    asyncio.run(run())
-
-
 async def decided(outcome):
     return outcome if isinstance(outcome, (tuple, Banned, Degraded)) else await outcome
 
@@ -125,6 +109,22 @@ def test_an_answer_is_the_answer():
         assert await setting.hit("k", 2) is VERDICT
         assert setting.counter.read(0, (7, 0), 2) == (7, 0)
         assert (setting.breaker.switches, setting.breaker.degraded_decisions) == (0, 0)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("mode", "bans", "banned"), [("local", True, True), ("local", False, False), ("open", True, False)]
+)
+def test_a_ban_that_is_known(mode, bans, banned):
+    """It refuses where this process decides, but for those who are never banned."""
+
+    async def run():
+        setting = Setting(mode, DOWN, banned={"k": 7}.get)
+        for _ in range(2):
+            outcome = await setting.hit("k", bans=bans)
+            assert (outcome == Banned(7)) is banned
+        assert setting.breaker.degraded_decisions == 2
 
     asyncio.run(run())
 
