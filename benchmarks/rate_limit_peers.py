@@ -1,4 +1,4 @@
-"""What a rate limit adds to a FastAPI request: ours, slowapi, fastapi-limiter, throttled-py, and one by hand on limits."""
+"""What a rate limit adds to a FastAPI request: ours, slowapi, fastapi-limiter, throttled-py, and limits by hand."""
 
 import asyncio
 import time
