@@ -188,7 +188,7 @@ def _in_turn(hit: Hit, clients: list[str] = CLIENTS) -> Request:
 
 async def _asked(url: str, hit: Hit, clients: list[str] = CLIENTS[:20]) -> float:
     """Commands that Redis is asked for one decision; first come what only the first brings: a connection, a script."""
-    await hit("somebody else" if len(clients) > 1 else clients[0])
+    await hit(clients[0])
     async with _monitor(url) as asked:
         for client in clients:
             await hit(client)
