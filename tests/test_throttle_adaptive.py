@@ -98,9 +98,25 @@ def test_floor_and_ceiling():
     assert Gradient(Adaptive(), 7, clock).limit == 7
 
 
-def test_answers_that_take_no_time_are_fast():
+def test_answers_that_take_no_time_are_fast_and_not_the_measure_of_it():
+    """A coarse clock cannot tell; compared with none, all time is slow."""
     clock = Clock()
-    assert windows(Gradient(Adaptive(), 100, clock), clock, 0.0) == [21]
+    gradient = Gradient(Adaptive(remeasure=1.5), 100, clock)
+    assert windows(gradient, clock, 0.0, 0.1, 0.1) == [21, 22, 23]
+    assert windows(gradient, clock, 0.0, 0.0, 0.0, 0.0, 0.1) == [24, 7, 7, 24, 25]  # and when it is measured anew
+
+
+@pytest.mark.parametrize(("slow", "falls"), [(2, False), (6, True)])
+def test_a_few_that_take_for_ever_do_not_lower_the_limit_for_all(slow, falls):
+    """As when clients send their bodies slowly. An answer counts for three times the fast one at most: with two of ten,
+    1.4 times it on the average, which the tolerance of 1.5 allows."""
+    clock = Clock()
+    gradient = Gradient(Adaptive(), 100, clock)
+    (before,) = windows(gradient, clock, 0.1)
+    for number in range(100):
+        clock.now += 0.03
+        gradient.observe(30.0 if number % 10 < slow else 0.1, 20)
+    assert (gradient._estimate < before) is falls
 
 
 def test_a_window_needs_time_and_answers():

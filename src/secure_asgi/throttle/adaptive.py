@@ -54,6 +54,10 @@ class Adaptive:
             raise ConfigurationError(f"Adaptive: remeasure= is at least four times window=, got {self.remeasure!r}")
 
 
+_STEEPEST = 0.5
+"""The part of the limit that one step leaves at least, before smoothing."""
+
+
 class Gradient:
     """``limit`` as it stands. ``clock`` gives seconds, never going back."""
 
@@ -94,7 +98,7 @@ class Gradient:
         """
         if failed and not seconds > self._fast:
             return False
-        self._sum += seconds
+        self._sum += min(self._longest, seconds)
         self._count += 1
         self._busiest = max(self._busiest, running)
         now = self._clock()
@@ -104,6 +108,12 @@ class Gradient:
         self._step(self._sum / self._count, now)
         self._begin_window(now)
         return self.limit != before
+
+    @property
+    def _longest(self) -> float:
+        """Seconds that one answer counts for at most: enough for the steepest step if all take so long. So a few that
+        take for ever, be it because their clients send them slowly, do not lower the limit for all."""
+        return math.inf if self._phase == "measuring" else self._fast * self._options.tolerance / _STEEPEST
 
     def _begin_window(self, now: float) -> None:
         self._begun = now
@@ -115,7 +125,8 @@ class Gradient:
         if self._phase == "draining":
             self._phase = "measuring"  # what began under the old limit has ended by now
         elif self._phase == "measuring":
-            self._fast = latency
+            self._fast = math.inf
+            self._note_fast(latency)
             self._phase = "learning"
             self._remeasure_at = now + self._options.remeasure
             self.limit = round(self._estimate)
@@ -127,11 +138,15 @@ class Gradient:
             self._learn(latency)
 
     def _learn(self, latency: float) -> None:
-        self._fast = min(self._fast, latency)
-        gradient = 1.0 if not latency else max(0.5, min(1.0, self._options.tolerance * self._fast / latency))
+        self._note_fast(latency)
+        gradient = 1.0 if not latency else max(_STEEPEST, min(1.0, self._options.tolerance * self._fast / latency))
         if gradient == 1.0 and self._busiest * 2 < self._estimate:
             return  # so little load shows nothing about more of it
         step = self._estimate * gradient + math.sqrt(self._estimate) - self._estimate
         estimate = self._estimate + self._options.smoothing * step
         self._estimate = min(max(estimate, self._options.min_limit), self._ceiling)
         self.limit = round(self._estimate)
+
+    def _note_fast(self, latency: float) -> None:
+        if latency > 0:  # where a clock is too coarse, everything would be slow in comparison
+            self._fast = min(self._fast, latency)
