@@ -350,6 +350,20 @@ def test_a_slot_comes_back(how, adaptive, waited):
     asyncio.run(scene())
 
 
+@pytest.mark.parametrize("good", [1, 2, 3], ids=["at the slot", "at the end", "at the slot after waiting"])
+def test_a_clock_that_fails_takes_no_slot_with_it(good):
+    async def scene():
+        times = iter([0.0] * good)
+        site = Site(queue=1, queue_timeout=60, shed=Adaptive(min_limit=1), clock=lambda: next(times))
+        await site.ask()
+        await site.ask()
+        while site.open:
+            await site.tell("silence")
+        assert site.load == FREE
+
+    asyncio.run(scene())
+
+
 def test_one_who_is_cancelled_while_waiting_leaves_the_queue():
     async def scene():
         site = Site(queue=1, queue_timeout=60)
@@ -402,17 +416,26 @@ def test_a_refusal_further_in_takes_no_slot_with_it():
     asyncio.run(scene())
 
 
-def test_a_request_that_is_handed_to_the_whole_application_again_waits_for_nobody():
+@pytest.mark.parametrize("inner", ["/inner", "/exempt"])
+def test_a_request_that_is_handed_to_the_whole_application_again_keeps_its_slot(inner):
+    """It waits for nobody, and the second pass does not give back what the first one holds."""
+
     async def scene():
         async def again(scope, receive, send):
-            if scope["path"] == "/again":
-                await throttle({**scope, "path": "/"}, receive, send)
+            if scope["path"] == "/":
+                await throttle({**scope, "path": inner}, receive, send)
+                await throttle({**scope, "path": inner}, receive, nobody)
+                loads.append(throttle.load)
             else:
                 await hello(scope, receive, send)
 
-        throttle = ThrottleMiddleware(again, max_concurrent=1, shed=Adaptive(min_limit=1))
-        assert (await drive(throttle, http_scope("/again"), [])).status == 200
-        assert throttle.load == (0, 0, 1)
+        async def nobody(message):
+            pass
+
+        loads = []
+        throttle = ThrottleMiddleware(again, max_concurrent=1, shed=Adaptive(min_limit=1), exempt="/exempt")
+        assert (await drive(throttle, http_scope(), [])).status == 200
+        assert [*loads, throttle.load] == [(1, 0, 1), (0, 0, 1)]
         assert throttle._counts_of(asyncio.get_running_loop()).gradient._count == 1  # and is timed once
 
     asyncio.run(scene())
@@ -569,6 +592,8 @@ class Clock:
 def adaptive_site(clock, statuses=(200,), **options):
     async def app(scope, receive, send):
         clock.now += float(scope["path"][1:])
+        if scope["query_string"] == b"crash":
+            raise RuntimeError("boom")
         if scope["type"] == "websocket":
             await send({"type": "websocket.accept"})
             return
@@ -593,14 +618,15 @@ def test_the_time_to_the_head_moves_the_limit():
         gradient = throttle._counts_of(asyncio.get_running_loop()).gradient
         assert await ask("/0.1", 2) == 20  # fast, and too little load to learn from
         assert gradient._fast == pytest.approx(0.1)
-        assert await ask("/0.01", 10, query="500") == 20  # failures at once say nothing
-        assert gradient._fast == pytest.approx(0.1)
+        for how in ("500", "404", "crash"):
+            assert await ask("/0.01", 10, query=how) == 20  # failures at once say nothing
+            assert (gradient._fast, gradient._count) == (pytest.approx(0.1), 0)
         for _ in range(5):
             await drive(throttle, websocket_scope("/7"), [{"type": "websocket.connect"}])
         assert throttle.load.limit == 20
-        limit = await ask("/1", 20)
-        assert limit < 14
-        assert throttle._counts_of(asyncio.get_running_loop()).server.ceilings == (limit,) * 3
+        limits = [await ask("/1", 20, query=how) for how in ("200", "404", "crash")]
+        assert 14 > limits[0] > limits[1] > limits[2]
+        assert throttle._counts_of(asyncio.get_running_loop()).server.ceilings == (limits[2],) * 3
 
     asyncio.run(scene())
 
