@@ -1,6 +1,7 @@
 """The middleware: who runs, who waits, who is refused and how; and that no slot is ever lost."""
 
 import asyncio
+import enum
 import http.client
 import socket
 import struct
@@ -35,7 +36,7 @@ class Spy(Layer):
 
     def on_end(self, exchange):
         self.reasons.append(exchange.denial and str(exchange.denial.reason))
-        self.verdicts.append([(d.verdict, d.reason) for d in exchange.decisions])
+        self.verdicts.append([(d.verdict, d.reason, d.note) for d in exchange.decisions])
 
 
 class SignIn(Layer):
@@ -154,6 +155,15 @@ def test_each_principal_has_slots_and_who_has_not_signed_in_has_the_address_s():
         assert site.load == (4, 0)
         refused = [await (await site.ask(headers={"user": "a"}, **client(7))), await (await site.ask())]
         assert [one.status for one in refused] == [429, 429]
+
+    asyncio.run(scene())
+
+
+def test_a_client_s_slots_are_the_same_whoever_signs_in_there():
+    async def scene():
+        site = Site(per="client", outside=SignIn)
+        await site.ask(headers={"user": "a"})
+        assert (await (await site.ask(headers={"user": "b"}))).status == 429
 
     asyncio.run(scene())
 
@@ -301,9 +311,15 @@ def test_classes_by_path(path, name):
     assert ("critical", "normal", "low")[rank(None, http_scope(path))] == name
 
 
-def test_a_class_by_function():
+class Urgency(str, enum.Enum):
+    HIGH = "critical"
+    LOW = "low"
+
+
+@pytest.mark.parametrize("made", [str, Urgency])
+def test_a_class_by_function(made):
     async def scene():
-        site = Site(max_concurrent=2, priority=lambda exchange, scope: scope["path"][1:])
+        site = Site(max_concurrent=2, priority=lambda exchange, scope: made(scope["path"][1:]))
         await site.ask("/low")
         assert (await (await site.ask("/low"))).status == 503
         await site.ask("/critical")
@@ -473,8 +489,11 @@ def test_shadow_delays_nobody_and_counts_all():
         assert site.load == FREE
         return site.spy.verdicts
 
-    shadow = ("shadow", "throttled")
-    assert asyncio.run(scene()) == [[("pass", "")], [shadow], [shadow]]
+    assert asyncio.run(scene()) == [
+        [("pass", "", "")],
+        [("shadow", "throttled", "would have waited")],
+        [("shadow", "throttled", "3 of 1 run, 0 of 1 wait")],
+    ]
 
 
 def test_exempt_paths_take_no_slot():
@@ -616,6 +635,7 @@ def test_the_time_to_the_head_moves_the_limit():
             return throttle.load.limit
 
         gradient = throttle._counts_of(asyncio.get_running_loop()).gradient
+        assert throttle._counts_of(asyncio.get_running_loop()).server.ceilings == (20,) * 3
         assert await ask("/0.1", 2) == 20  # fast, and too little load to learn from
         assert gradient._fast == pytest.approx(0.1)
         for how in ("500", "404", "crash"):
@@ -629,6 +649,13 @@ def test_the_time_to_the_head_moves_the_limit():
         assert throttle._counts_of(asyncio.get_running_loop()).server.ceilings == (limits[2],) * 3
 
     asyncio.run(scene())
+
+
+def test_only_a_limit_that_follows_latency_looks_at_heads():
+    assert [
+        bool(throttle.app.stamps[0])
+        for throttle in (ThrottleMiddleware(hello, max_concurrent=1), adaptive_site(Clock()))
+    ] == [False, True]
 
 
 # Options and the stack
@@ -653,6 +680,7 @@ WRONG = [
     ({"priority": {}, "shares": {"critical": 0.5}}, "shares= is a mapping like"),
     ({"priority": {}, "shares": 0.5}, "shares= is a mapping like"),
     ({"priority": {}, "shares": {"low": 0}}, "shares= are parts of 1"),
+    ({"priority": {}, "shares": {"normal": 1.1}}, "shares= are parts of 1"),
     ({"priority": {}, "shares": {"low": 0.95}}, "that of low no more than that of normal"),
     ({"ipv6_prefix": 16}, "ipv6_prefix= is a number of bits"),
 ]

@@ -94,8 +94,31 @@ def test_floor_and_ceiling():
     clock = Clock()
     gradient = Gradient(Adaptive(min_limit=18), 21, clock)
     assert windows(gradient, clock, *[0.1] * 4)[-1] == 21
+    clock.now += 1
+    assert not any(gradient.observe(0.1, 20) for _ in range(10))  # no other limit than before
     assert windows(gradient, clock, *[9.0] * 40)[-1] == 18
     assert Gradient(Adaptive(), 7, clock).limit == 7
+
+
+def test_measuring_anew_does_not_go_below_the_floor():
+    clock = Clock()
+    gradient = Gradient(Adaptive(min_limit=18, remeasure=1.0), 100, clock)
+    assert windows(gradient, clock, *[0.1] * 4) == [21, 22, 23, 18]
+
+
+@pytest.mark.parametrize(
+    ("busy", "limit"),
+    [([10] * 10, 21), ([9] * 10, 20), ([10] + [1] * 9, 21)],
+    ids=["half of it", "less", "half of it for a moment"],
+)
+def test_a_limit_rises_where_half_of_it_is_used(busy, limit):
+    clock = Clock()
+    gradient = Gradient(Adaptive(), 100, clock)
+    for running in busy:
+        clock.now += 0.03
+        gradient.observe(0.1, running)
+    assert gradient.limit == limit
+    assert windows(gradient, clock, 0.1, running=1) == [limit]  # what was is past
 
 
 def test_answers_that_take_no_time_are_fast_and_not_the_measure_of_it():
@@ -134,9 +157,9 @@ def test_what_is_fast_is_measured_anew_with_a_lower_limit():
     clock = Clock()
     gradient = Gradient(Adaptive(remeasure=1.2), 100, clock)
     before = windows(gradient, clock, *[0.1] * 3)
-    draining, measuring, after = windows(gradient, clock, 0.4, 0.4, 0.2)
+    draining, measuring, after = windows(gradient, clock, 0.4, 0.4, 0.9)
     assert (before[-1], draining, measuring, after) == (23, 7, 7, 23)
-    assert gradient._fast == pytest.approx(0.2)
+    assert gradient._fast == pytest.approx(0.9)  # however much slower it has become
 
 
 def test_only_a_late_failure_counts():
@@ -169,3 +192,7 @@ WRONG = [
 def test_wrong_options(options, sentence):
     with pytest.raises(ConfigurationError, match=sentence):
         Adaptive(**options)
+
+
+def test_options_at_their_bounds():
+    Adaptive(min_limit=20, initial=20, smoothing=1, window=0.25, remeasure=1.0)

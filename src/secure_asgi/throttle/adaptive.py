@@ -55,7 +55,7 @@ class Adaptive:
 
 
 _STEEPEST = 0.5
-"""The part of the limit that one step leaves at least, before smoothing."""
+"""The gradient at which an answer is as slow as can be: a step leaves half of the limit at least, before smoothing."""
 
 
 class Gradient:
@@ -125,8 +125,7 @@ class Gradient:
         if self._phase == "draining":
             self._phase = "measuring"  # what began under the old limit has ended by now
         elif self._phase == "measuring":
-            self._fast = math.inf
-            self._note_fast(latency)
+            self._fast = latency if latency > 0 else math.inf
             self._phase = "learning"
             self._remeasure_at = now + self._options.remeasure
             self.limit = round(self._estimate)
@@ -138,15 +137,13 @@ class Gradient:
             self._learn(latency)
 
     def _learn(self, latency: float) -> None:
-        self._note_fast(latency)
-        gradient = 1.0 if not latency else max(_STEEPEST, min(1.0, self._options.tolerance * self._fast / latency))
+        gradient = 1.0
+        if latency > 0:  # compared with none, which a coarse clock can tell, everything would be slow
+            self._fast = min(self._fast, latency)
+            gradient = min(gradient, self._options.tolerance * self._fast / latency)
         if gradient == 1.0 and self._busiest * 2 < self._estimate:
             return  # so little load shows nothing about more of it
         step = self._estimate * gradient + math.sqrt(self._estimate) - self._estimate
         estimate = self._estimate + self._options.smoothing * step
         self._estimate = min(max(estimate, self._options.min_limit), self._ceiling)
         self.limit = round(self._estimate)
-
-    def _note_fast(self, latency: float) -> None:
-        if latency > 0:  # where a clock is too coarse, everything would be slow in comparison
-            self._fast = min(self._fast, latency)

@@ -245,7 +245,7 @@ class ThrottleMiddleware(Layer):
         self, exchange: Exchange, gate: Gate, rank: int, loop: AbstractEventLoop
     ) -> Denial | Awaitable[Denial | None]:
         if not gate.rooms[rank]:
-            return self._full(gate, rank)
+            return self._full(gate)
         ready: Future[None] = loop.create_future()
 
         def wake() -> None:
@@ -255,7 +255,7 @@ class ThrottleMiddleware(Layer):
 
         waiter = gate.join(rank, self._client(exchange), wake)
         if waiter is None:
-            return self._full(gate, rank)
+            return self._full(gate)
         exchange.memo[self] = waiter
         return self._wait(exchange, waiter, ready)
 
@@ -272,9 +272,8 @@ class ThrottleMiddleware(Layer):
             exchange.memo[self] = _Timed(waiter, self._clock())
         return None
 
-    def _full(self, gate: Gate, rank: int) -> Denial:
-        is_shed = gate.has_room_for_higher(rank)
-        return self._refusal(Reason.THROTTLE_SHED if is_shed else Reason.THROTTLED, gate)
+    def _full(self, gate: Gate) -> Denial:
+        return self._refusal(Reason.THROTTLE_SHED if gate.has_room_for_highest else Reason.THROTTLED, gate)
 
     def _refusal(self, reason: Reason, gate: Gate) -> Denial:
         # Spread evenly, and not at random: nobody is told to come back with everybody else (RL-7).
