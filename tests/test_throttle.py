@@ -651,6 +651,21 @@ def test_the_time_to_the_head_moves_the_limit():
     asyncio.run(scene())
 
 
+def test_who_has_waited_is_timed_from_the_slot_on():
+    async def scene():
+        clock = Clock()
+        site = Site(queue=1, queue_timeout=60, shed=Adaptive(min_limit=1, initial=1), clock=clock)
+        await site.ask()
+        await site.ask()
+        for seconds in (5, 2):
+            clock.now += seconds
+            await site.tell()
+        gradient = site.throttle._counts_of(asyncio.get_running_loop()).gradient
+        assert (gradient._sum, gradient._count) == (7, 2)
+
+    asyncio.run(scene())
+
+
 def test_only_a_limit_that_follows_latency_looks_at_heads():
     assert [
         bool(throttle.app.stamps[0])
@@ -664,9 +679,12 @@ def test_only_a_limit_that_follows_latency_looks_at_heads():
 WRONG = [
     ({"max_concurrent": 0}, "max_concurrent= is a number of requests, at least 1"),
     ({"max_concurrent": True}, "max_concurrent="),
+    ({"queue": 1.5}, "queue= is a number of requests that may wait"),
     ({"queue": -1}, "queue= is a number of requests that may wait"),
+    ({"queue_timeout": "1"}, "queue_timeout= is a number of seconds above 0"),
     ({"queue_timeout": 0}, "queue_timeout= is a number of seconds above 0"),
     ({"queue_timeout": float("inf")}, "queue_timeout="),
+    ({"retry_after": 1.5}, "retry_after= is a whole number of seconds"),
     ({"retry_after": 0}, "retry_after= is a whole number of seconds"),
     ({"per": "host"}, 'per= is "server", "client" or "principal"'),
     ({"shed": "on"}, r"shed= is Adaptive\(...\) or None"),
@@ -675,10 +693,12 @@ WRONG = [
     ({"priority": 3}, "priority= is a mapping of paths"),
     ({"priority": settle}, "priority= is a mapping of paths"),
     ({"priority": {"orders": "low"}}, "priority= takes paths"),
+    ({"priority": {3: "low"}}, "priority= takes paths"),
     ({"priority": {"/orders": "lowest"}}, "each with one of critical, normal, low"),
     ({"shares": {"low": 0.5}}, "shares= divides slots among the classes of priority="),
     ({"priority": {}, "shares": {"critical": 0.5}}, "shares= is a mapping like"),
     ({"priority": {}, "shares": 0.5}, "shares= is a mapping like"),
+    ({"priority": {}, "shares": {"low": "0.5"}}, "shares= are parts of 1"),
     ({"priority": {}, "shares": {"low": 0}}, "shares= are parts of 1"),
     ({"priority": {}, "shares": {"normal": 1.1}}, "shares= are parts of 1"),
     ({"priority": {}, "shares": {"low": 0.95}}, "that of low no more than that of normal"),
@@ -690,6 +710,19 @@ WRONG = [
 def test_wrong_options(options, sentence):
     with pytest.raises(ConfigurationError, match=sentence):
         ThrottleMiddleware(**{"max_concurrent": 10} | options)
+
+
+SHARES = [
+    ({}, (100, 100, 100), "no classes"),
+    ({"priority": {}}, (100, 90, 50), "defaults"),
+    ({"priority": {}, "shares": {"low": 0.9}}, (100, 90, 90), "low as much as normal"),
+]
+
+
+@pytest.mark.parametrize(("options", "parts"), [row[:2] for row in SHARES], ids=[row[2] for row in SHARES])
+def test_what_each_class_may_use(options, parts):
+    throttle = ThrottleMiddleware(max_concurrent=100, queue=100, **options)
+    assert (throttle._ceilings, throttle._rooms) == (parts, parts)
 
 
 def test_a_client_s_own_slots_stand_outside_the_server_s():

@@ -71,13 +71,13 @@ def test_a_quiet_server_learns_nothing_of_more_load():
     assert gradient.limit == 50
 
 
-def windows(gradient, clock, *latencies, running=20):
+def windows(gradient, clock, *latencies, running=20, failed=False):
     """One window of ten answers for each; the limit after each."""
     limits = []
     for latency in latencies:
         for _ in range(10):
             clock.now += 0.03
-            gradient.observe(latency, running)
+            gradient.observe(latency, running, failed=failed)
         limits.append(gradient.limit)
     return limits
 
@@ -171,6 +171,15 @@ def test_only_a_late_failure_counts():
     assert not any(gradient.observe(0.05, 20, failed=True) for _ in range(50))
     assert any(gradient.observe(5.0, 20, failed=True) for _ in range(10))
     assert gradient.limit == 20
+
+
+def test_an_outage_is_not_the_measure_of_what_is_fast():
+    clock = Clock()
+    gradient = Gradient(Adaptive(remeasure=1.2), 100, clock)
+    windows(gradient, clock, *[0.1] * 3)
+    assert windows(gradient, clock, *[5.0] * 9, failed=True)[-1] == 7
+    assert windows(gradient, clock, 0.2) == [23]
+    assert gradient._fast == pytest.approx(0.2)
 
 
 WRONG = [

@@ -94,9 +94,10 @@ class Gradient:
     def observe(self, seconds: float, running: int, *, failed: bool = False) -> bool:
         """An answer began after ``seconds``, when ``running`` held a slot. True if the limit is another now.
 
-        A failure that comes quickly says nothing of what the server can take; one that comes late does.
+        A failure that comes quickly says nothing of what the server can take; one that comes late does, but is never
+        the measure of what is fast: else an outage would raise the limit.
         """
-        if failed and not seconds > self._fast:
+        if failed and (self._phase == "measuring" or not seconds > self._fast):
             return False
         self._sum += min(self._longest, seconds)
         self._count += 1
