@@ -99,8 +99,10 @@ def test_a_full_queue_sheds_the_lowest_class_first():
     assert join(made, LOW) is None
     first = join(made, CRITICAL)
     assert [one.state for one in low] == [State.WAITING, State.WAITING]
-    more = [join(made, CRITICAL) for _ in range(3)]
-    assert [one.state for one in (*low, normal)] == [State.SHED] * 3
+    more = [join(made, CRITICAL) for _ in range(2)]
+    assert [one.state for one in (*low, normal)] == [State.SHED, State.SHED, State.WAITING]
+    more.append(join(made, CRITICAL))
+    assert normal.state is State.SHED
     assert join(made, CRITICAL) is None
     assert join(made, NORMAL) is None
     assert {one.state for one in (first, *more)} == {State.WAITING}
