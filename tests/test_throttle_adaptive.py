@@ -108,8 +108,8 @@ def test_measuring_anew_does_not_go_below_the_floor():
 
 @pytest.mark.parametrize(
     ("busy", "limit"),
-    [([10] * 10, 21), ([9] * 10, 20), ([10] + [1] * 9, 21)],
-    ids=["half of it", "less", "half of it for a moment"],
+    [([20] * 10, 21), ([10] * 10, 21), ([9] * 10, 20), ([10] + [1] * 9, 21)],
+    ids=["all of it", "half of it", "less", "half of it for a moment"],
 )
 def test_a_limit_rises_where_half_of_it_is_used(busy, limit):
     clock = Clock()
