@@ -33,13 +33,13 @@ def read_priority(priority: PriorityFunction | Mapping[str, str] | None) -> Rank
             'priority= is a mapping of paths to classes ({"/orders/": "critical"}), or a plain function of '
             f"(exchange, scope) that returns one of {', '.join(CLASSES)}; got {priority!r}"
         )
-    chosen: Callable[[Exchange, Scope], object] = priority
+    chosen: PriorityFunction = priority
 
     def by_function(exchange: Exchange, scope: Scope) -> int:
         name = chosen(exchange, scope)
         if name not in CLASSES:
             raise ValueError(f"priority= must return one of {', '.join(CLASSES)}, and returned {name!r}")
-        return CLASSES.index(str(name))
+        return CLASSES.index(name)  # which may be of an Enum that is a str, too
 
     return by_function
 
