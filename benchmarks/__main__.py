@@ -12,6 +12,8 @@ ALL = (
     "mutual_tls",
     "authorization",
     "rate_limit",
+    "rate_limit_redis",
+    "rate_limit_peers",
     "memory",
     "audit",
     "imports",

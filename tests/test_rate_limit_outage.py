@@ -63,7 +63,7 @@ def memory(clock, *, amounts=(SHARE,)):
 
 
 class Setting:
-    def __init__(self, mode="local", says=VERDICT, local=None, lowest=SHARE, **more):
+    def __init__(self, mode="local", says=VERDICT, local=None, lowest=SHARE, banned=None, **more):
         self.clock = Clock()
         self.primary = Primary(says, **more)
         self.breaker = Breaker(clock=self.clock)
@@ -73,6 +73,7 @@ class Setting:
             on_outage=mode,
             local=local or memory(self.clock),
             lowest=lowest,
+            banned=banned,
         )
 
     async def hit(self, key="k", cost=1, bans=True):
@@ -108,6 +109,22 @@ def test_an_answer_is_the_answer():
         assert await setting.hit("k", 2) is VERDICT
         assert setting.counter.read(0, (7, 0), 2) == (7, 0)
         assert (setting.breaker.switches, setting.breaker.degraded_decisions) == (0, 0)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("mode", "bans", "banned"), [("local", True, True), ("local", False, False), ("open", True, False)]
+)
+def test_a_ban_that_is_known(mode, bans, banned):
+    """It refuses where this process decides, but for those who are never banned."""
+
+    async def run():
+        setting = Setting(mode, DOWN, banned={"k": 7}.get)
+        for _ in range(2):
+            outcome = await setting.hit("k", bans=bans)
+            assert (outcome == Banned(7)) is banned
+        assert setting.breaker.degraded_decisions == 2
 
     asyncio.run(run())
 

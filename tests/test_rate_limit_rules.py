@@ -486,6 +486,10 @@ def test_a_dialect():
 # Options
 
 
+async def waits(*_):
+    return 1
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -495,7 +499,10 @@ def test_a_dialect():
         ({"limits": "1/minute", "rules": "GET /x"}, "rules= takes LimitRule"),
         ({"limits": "1/minute", "tiers": 7, "key": "principal"}, "tiers= takes Tier"),
         ({"limits": "1/minute", "tiers": TIERS}, "tiers= need somebody to be known"),
-        ({"limits": "1/minute", "settle": 3}, "settle= is a function"),
+        ({"limits": "10001/day", "strategy": "moving-window"}, "takes amounts to 10000, got 10001/day"),
+        ({"limits": "1/minute", "settle": 3}, "settle= is a plain function"),
+        ({"limits": "1/minute", "settle": waits}, "settle= is a plain function"),
+        ({"limits": "1/minute", "cost": waits}, "or a plain function of"),
         ({"limits": "1/minute", "unit": ""}, "unit= is a name"),
         ({"limits": "1/minute", "identifier_secret": "short"}, "identifier_secret= is a Secret of 16 to 64"),
         ({"limits": "1/minute", "identifier_secret": 65 * "1"}, "identifier_secret= is a Secret of 16 to 64"),

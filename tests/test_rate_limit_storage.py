@@ -138,6 +138,23 @@ def test_rules_messages_and_bans(server):
     asyncio.run(run())
 
 
+def test_a_ban_outlives_the_redis(tmp_path):
+    """As far as this process has heard of it; the others count from zero."""
+
+    async def run():
+        with running_redis(tmp_path) as server:
+            layer = limited(server.url, namespace="banned", limits="1/hour", ban=Ban(after=1))
+            layer.storage.remote.longest_denial = 0  # the Redis is asked each time
+            assert await statuses(layer, 2) == [200, 429]
+        refused = await ask(layer)
+        assert refused.problem["title"] == "Abnormal Usage Detected"
+        assert 890 <= int(refused.headers["retry-after"]) <= 900
+        assert await statuses(layer, 1, client="203.0.113.7") == [200]
+        await close(layer)
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize(
     ("on_outage", "expected"),
     [("local", [200, 200, 429]), ("open", [200] * 3), ("closed", [503] * 3)],

@@ -1,6 +1,7 @@
 """The middleware: who runs, who waits, who is refused and how; and that no slot is ever lost."""
 
 import asyncio
+import enum
 import http.client
 import socket
 import struct
@@ -35,7 +36,7 @@ class Spy(Layer):
 
     def on_end(self, exchange):
         self.reasons.append(exchange.denial and str(exchange.denial.reason))
-        self.verdicts.append([(d.verdict, d.reason) for d in exchange.decisions])
+        self.verdicts.append([(d.verdict, d.reason, d.note) for d in exchange.decisions])
 
 
 class SignIn(Layer):
@@ -154,6 +155,15 @@ def test_each_principal_has_slots_and_who_has_not_signed_in_has_the_address_s():
         assert site.load == (4, 0)
         refused = [await (await site.ask(headers={"user": "a"}, **client(7))), await (await site.ask())]
         assert [one.status for one in refused] == [429, 429]
+
+    asyncio.run(scene())
+
+
+def test_a_client_s_slots_are_the_same_whoever_signs_in_there():
+    async def scene():
+        site = Site(per="client", outside=SignIn)
+        await site.ask(headers={"user": "a"})
+        assert (await (await site.ask(headers={"user": "b"}))).status == 429
 
     asyncio.run(scene())
 
@@ -301,9 +311,15 @@ def test_classes_by_path(path, name):
     assert ("critical", "normal", "low")[rank(None, http_scope(path))] == name
 
 
-def test_a_class_by_function():
+class Urgency(str, enum.Enum):
+    HIGH = "critical"
+    LOW = "low"
+
+
+@pytest.mark.parametrize("made", [str, Urgency])
+def test_a_class_by_function(made):
     async def scene():
-        site = Site(max_concurrent=2, priority=lambda exchange, scope: scope["path"][1:])
+        site = Site(max_concurrent=2, priority=lambda exchange, scope: made(scope["path"][1:]))
         await site.ask("/low")
         assert (await (await site.ask("/low"))).status == 503
         await site.ask("/critical")
@@ -345,6 +361,20 @@ def test_a_slot_comes_back(how, adaptive, waited):
         else:
             await site.tell(how)
         await asyncio.wait([task])
+        assert site.load == FREE
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("good", [1, 2, 3], ids=["at the slot", "at the end", "at the slot after waiting"])
+def test_a_clock_that_fails_takes_no_slot_with_it(good):
+    async def scene():
+        times = iter([0.0] * good)
+        site = Site(queue=1, queue_timeout=60, shed=Adaptive(min_limit=1), clock=lambda: next(times))
+        await site.ask()
+        await site.ask()
+        while site.open:
+            await site.tell("silence")
         assert site.load == FREE
 
     asyncio.run(scene())
@@ -402,17 +432,26 @@ def test_a_refusal_further_in_takes_no_slot_with_it():
     asyncio.run(scene())
 
 
-def test_a_request_that_is_handed_to_the_whole_application_again_waits_for_nobody():
+@pytest.mark.parametrize("inner", ["/inner", "/exempt"])
+def test_a_request_that_is_handed_to_the_whole_application_again_keeps_its_slot(inner):
+    """It waits for nobody, and the second pass does not give back what the first one holds."""
+
     async def scene():
         async def again(scope, receive, send):
-            if scope["path"] == "/again":
-                await throttle({**scope, "path": "/"}, receive, send)
+            if scope["path"] == "/":
+                await throttle({**scope, "path": inner}, receive, send)
+                await throttle({**scope, "path": inner}, receive, nobody)
+                loads.append(throttle.load)
             else:
                 await hello(scope, receive, send)
 
-        throttle = ThrottleMiddleware(again, max_concurrent=1, shed=Adaptive(min_limit=1))
-        assert (await drive(throttle, http_scope("/again"), [])).status == 200
-        assert throttle.load == (0, 0, 1)
+        async def nobody(message):
+            pass
+
+        loads = []
+        throttle = ThrottleMiddleware(again, max_concurrent=1, shed=Adaptive(min_limit=1), exempt="/exempt")
+        assert (await drive(throttle, http_scope(), [])).status == 200
+        assert [*loads, throttle.load] == [(1, 0, 1), (0, 0, 1)]
         assert throttle._counts_of(asyncio.get_running_loop()).gradient._count == 1  # and is timed once
 
     asyncio.run(scene())
@@ -450,8 +489,11 @@ def test_shadow_delays_nobody_and_counts_all():
         assert site.load == FREE
         return site.spy.verdicts
 
-    shadow = ("shadow", "throttled")
-    assert asyncio.run(scene()) == [[("pass", "")], [shadow], [shadow]]
+    assert asyncio.run(scene()) == [
+        [("pass", "", "")],
+        [("shadow", "throttled", "would have waited")],
+        [("shadow", "throttled", "3 of 1 run, 0 of 1 wait")],
+    ]
 
 
 def test_exempt_paths_take_no_slot():
@@ -569,6 +611,8 @@ class Clock:
 def adaptive_site(clock, statuses=(200,), **options):
     async def app(scope, receive, send):
         clock.now += float(scope["path"][1:])
+        if scope["query_string"] == b"crash":
+            raise RuntimeError("boom")
         if scope["type"] == "websocket":
             await send({"type": "websocket.accept"})
             return
@@ -591,18 +635,42 @@ def test_the_time_to_the_head_moves_the_limit():
             return throttle.load.limit
 
         gradient = throttle._counts_of(asyncio.get_running_loop()).gradient
+        assert throttle._counts_of(asyncio.get_running_loop()).server.ceilings == (20,) * 3
         assert await ask("/0.1", 2) == 20  # fast, and too little load to learn from
         assert gradient._fast == pytest.approx(0.1)
-        assert await ask("/0.01", 10, query="500") == 20  # failures at once say nothing
-        assert gradient._fast == pytest.approx(0.1)
+        for how in ("500", "404", "crash"):
+            assert await ask("/0.01", 10, query=how) == 20  # failures at once say nothing
+            assert (gradient._fast, gradient._count) == (pytest.approx(0.1), 0)
         for _ in range(5):
             await drive(throttle, websocket_scope("/7"), [{"type": "websocket.connect"}])
         assert throttle.load.limit == 20
-        limit = await ask("/1", 20)
-        assert limit < 14
-        assert throttle._counts_of(asyncio.get_running_loop()).server.ceilings == (limit,) * 3
+        limits = [await ask("/1", 20, query=how) for how in ("200", "404", "crash")]
+        assert 14 > limits[0] > limits[1] > limits[2]
+        assert throttle._counts_of(asyncio.get_running_loop()).server.ceilings == (limits[2],) * 3
 
     asyncio.run(scene())
+
+
+def test_who_has_waited_is_timed_from_the_slot_on():
+    async def scene():
+        clock = Clock()
+        site = Site(queue=1, queue_timeout=60, shed=Adaptive(min_limit=1, initial=1), clock=clock)
+        await site.ask()
+        await site.ask()
+        for seconds in (5, 2):
+            clock.now += seconds
+            await site.tell()
+        gradient = site.throttle._counts_of(asyncio.get_running_loop()).gradient
+        assert (gradient._sum, gradient._count) == (7, 2)
+
+    asyncio.run(scene())
+
+
+def test_only_a_limit_that_follows_latency_looks_at_heads():
+    assert [
+        bool(throttle.app.stamps[0])
+        for throttle in (ThrottleMiddleware(hello, max_concurrent=1), adaptive_site(Clock()))
+    ] == [False, True]
 
 
 # Options and the stack
@@ -611,9 +679,12 @@ def test_the_time_to_the_head_moves_the_limit():
 WRONG = [
     ({"max_concurrent": 0}, "max_concurrent= is a number of requests, at least 1"),
     ({"max_concurrent": True}, "max_concurrent="),
+    ({"queue": 1.5}, "queue= is a number of requests that may wait"),
     ({"queue": -1}, "queue= is a number of requests that may wait"),
+    ({"queue_timeout": "1"}, "queue_timeout= is a number of seconds above 0"),
     ({"queue_timeout": 0}, "queue_timeout= is a number of seconds above 0"),
     ({"queue_timeout": float("inf")}, "queue_timeout="),
+    ({"retry_after": 1.5}, "retry_after= is a whole number of seconds"),
     ({"retry_after": 0}, "retry_after= is a whole number of seconds"),
     ({"per": "host"}, 'per= is "server", "client" or "principal"'),
     ({"shed": "on"}, r"shed= is Adaptive\(...\) or None"),
@@ -622,11 +693,14 @@ WRONG = [
     ({"priority": 3}, "priority= is a mapping of paths"),
     ({"priority": settle}, "priority= is a mapping of paths"),
     ({"priority": {"orders": "low"}}, "priority= takes paths"),
+    ({"priority": {3: "low"}}, "priority= takes paths"),
     ({"priority": {"/orders": "lowest"}}, "each with one of critical, normal, low"),
     ({"shares": {"low": 0.5}}, "shares= divides slots among the classes of priority="),
     ({"priority": {}, "shares": {"critical": 0.5}}, "shares= is a mapping like"),
     ({"priority": {}, "shares": 0.5}, "shares= is a mapping like"),
+    ({"priority": {}, "shares": {"low": "0.5"}}, "shares= are parts of 1"),
     ({"priority": {}, "shares": {"low": 0}}, "shares= are parts of 1"),
+    ({"priority": {}, "shares": {"normal": 1.1}}, "shares= are parts of 1"),
     ({"priority": {}, "shares": {"low": 0.95}}, "that of low no more than that of normal"),
     ({"ipv6_prefix": 16}, "ipv6_prefix= is a number of bits"),
 ]
@@ -636,6 +710,19 @@ WRONG = [
 def test_wrong_options(options, sentence):
     with pytest.raises(ConfigurationError, match=sentence):
         ThrottleMiddleware(**{"max_concurrent": 10} | options)
+
+
+SHARES = [
+    ({}, (100, 100, 100), "no classes"),
+    ({"priority": {}}, (100, 90, 50), "defaults"),
+    ({"priority": {}, "shares": {"low": 0.9}}, (100, 90, 90), "low as much as normal"),
+]
+
+
+@pytest.mark.parametrize(("options", "parts"), [row[:2] for row in SHARES], ids=[row[2] for row in SHARES])
+def test_what_each_class_may_use(options, parts):
+    throttle = ThrottleMiddleware(max_concurrent=100, queue=100, **options)
+    assert (throttle._ceilings, throttle._rooms) == (parts, parts)
 
 
 def test_a_client_s_own_slots_stand_outside_the_server_s():

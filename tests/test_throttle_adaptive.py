@@ -71,13 +71,13 @@ def test_a_quiet_server_learns_nothing_of_more_load():
     assert gradient.limit == 50
 
 
-def windows(gradient, clock, *latencies, running=20):
+def windows(gradient, clock, *latencies, running=20, failed=False):
     """One window of ten answers for each; the limit after each."""
     limits = []
     for latency in latencies:
         for _ in range(10):
             clock.now += 0.03
-            gradient.observe(latency, running)
+            gradient.observe(latency, running, failed=failed)
         limits.append(gradient.limit)
     return limits
 
@@ -94,13 +94,52 @@ def test_floor_and_ceiling():
     clock = Clock()
     gradient = Gradient(Adaptive(min_limit=18), 21, clock)
     assert windows(gradient, clock, *[0.1] * 4)[-1] == 21
+    clock.now += 1
+    assert not any(gradient.observe(0.1, 20) for _ in range(10))  # no other limit than before
     assert windows(gradient, clock, *[9.0] * 40)[-1] == 18
     assert Gradient(Adaptive(), 7, clock).limit == 7
 
 
-def test_answers_that_take_no_time_are_fast():
+def test_measuring_anew_does_not_go_below_the_floor():
     clock = Clock()
-    assert windows(Gradient(Adaptive(), 100, clock), clock, 0.0) == [21]
+    gradient = Gradient(Adaptive(min_limit=18, remeasure=1.0), 100, clock)
+    assert windows(gradient, clock, *[0.1] * 4) == [21, 22, 23, 18]
+
+
+@pytest.mark.parametrize(
+    ("busy", "limit"),
+    [([20] * 10, 21), ([10] * 10, 21), ([9] * 10, 20), ([10] + [1] * 9, 21)],
+    ids=["all of it", "half of it", "less", "half of it for a moment"],
+)
+def test_a_limit_rises_where_half_of_it_is_used(busy, limit):
+    clock = Clock()
+    gradient = Gradient(Adaptive(), 100, clock)
+    for running in busy:
+        clock.now += 0.03
+        gradient.observe(0.1, running)
+    assert gradient.limit == limit
+    assert windows(gradient, clock, 0.1, running=1) == [limit]  # what was is past
+
+
+def test_answers_that_take_no_time_are_fast_and_not_the_measure_of_it():
+    """A coarse clock cannot tell; compared with none, all time is slow."""
+    clock = Clock()
+    gradient = Gradient(Adaptive(remeasure=1.5), 100, clock)
+    assert windows(gradient, clock, 0.0, 0.1, 0.1) == [21, 22, 23]
+    assert windows(gradient, clock, 0.0, 0.0, 0.0, 0.0, 0.1) == [24, 7, 7, 24, 25]  # and when it is measured anew
+
+
+@pytest.mark.parametrize(("slow", "falls"), [(2, False), (6, True)])
+def test_a_few_that_take_for_ever_do_not_lower_the_limit_for_all(slow, falls):
+    """As when clients send their bodies slowly. An answer counts for three times the fast one at most: with two of ten,
+    1.4 times it on the average, which the tolerance of 1.5 allows."""
+    clock = Clock()
+    gradient = Gradient(Adaptive(), 100, clock)
+    (before,) = windows(gradient, clock, 0.1)
+    for number in range(100):
+        clock.now += 0.03
+        gradient.observe(30.0 if number % 10 < slow else 0.1, 20)
+    assert (gradient._estimate < before) is falls
 
 
 def test_a_window_needs_time_and_answers():
@@ -118,9 +157,9 @@ def test_what_is_fast_is_measured_anew_with_a_lower_limit():
     clock = Clock()
     gradient = Gradient(Adaptive(remeasure=1.2), 100, clock)
     before = windows(gradient, clock, *[0.1] * 3)
-    draining, measuring, after = windows(gradient, clock, 0.4, 0.4, 0.2)
+    draining, measuring, after = windows(gradient, clock, 0.4, 0.4, 0.9)
     assert (before[-1], draining, measuring, after) == (23, 7, 7, 23)
-    assert gradient._fast == pytest.approx(0.2)
+    assert gradient._fast == pytest.approx(0.9)  # however much slower it has become
 
 
 def test_only_a_late_failure_counts():
@@ -132,6 +171,15 @@ def test_only_a_late_failure_counts():
     assert not any(gradient.observe(0.05, 20, failed=True) for _ in range(50))
     assert any(gradient.observe(5.0, 20, failed=True) for _ in range(10))
     assert gradient.limit == 20
+
+
+def test_an_outage_is_not_the_measure_of_what_is_fast():
+    clock = Clock()
+    gradient = Gradient(Adaptive(remeasure=1.2), 100, clock)
+    windows(gradient, clock, *[0.1] * 3)
+    assert windows(gradient, clock, *[5.0] * 9, failed=True)[-1] == 7
+    assert windows(gradient, clock, 0.2) == [23]
+    assert gradient._fast == pytest.approx(0.2)
 
 
 WRONG = [
@@ -153,3 +201,7 @@ WRONG = [
 def test_wrong_options(options, sentence):
     with pytest.raises(ConfigurationError, match=sentence):
         Adaptive(**options)
+
+
+def test_options_at_their_bounds():
+    Adaptive(min_limit=20, initial=20, smoothing=1, window=0.25, remeasure=1.0)

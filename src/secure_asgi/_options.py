@@ -1,7 +1,9 @@
 """Checks of options that several parts have."""
 
-from collections.abc import Collection, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
+from inspect import iscoroutinefunction
+from typing import Any, TypeGuard, TypeVar
 
 from .errors import ConfigurationError
 
@@ -38,3 +40,16 @@ def several_of(option: str, given: Any, kind: type[T]) -> tuple[T, ...]:
     if not all(isinstance(one, kind) for one in found):
         raise ConfigurationError(f"{option}= takes {kind.__name__}(...) and the like, got {given!r}")
     return found
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether what a call gives is to be awaited, as far as can be told without one."""
+    while isinstance(function, partial):
+        function = function.func
+    # Not whether it can be called, as the linter supposes, but what calling an object gives.
+    return iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def is_plain_function(given: object) -> TypeGuard[Callable[..., Any]]:
+    """Whether it can be called, and gives its answer at once."""
+    return callable(given) and not is_async(given)

@@ -3,12 +3,12 @@
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
-from inspect import isawaitable, iscoroutinefunction
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final
 
 from .._asgi import Scope
 from .._challengers import forbidden
+from .._options import is_async
 from ..denial import Denial, Reason
 from ..errors import ConfigurationError
 from ..exchange import Exchange, Principal
@@ -98,7 +98,7 @@ class Predicates:
         return None
 
     async def _call(self, predicate: Callable[..., Any], access: Access) -> Any:
-        if _is_async(predicate):
+        if is_async(predicate):
             return await predicate(access)
         answer = await self._in_a_thread(predicate, access)
         # A plain function may hand on what an async one gave it.
@@ -145,13 +145,6 @@ def _failed(rule: Rule, predicate: Callable[..., Any], how: str) -> Denial:
         headers=((b"retry-after", b"1"),),
         note=f"{rule.name}: {_name(predicate)} {how}",
     )
-
-
-def _is_async(predicate: Callable[..., Any]) -> bool:
-    while isinstance(predicate, partial):
-        predicate = predicate.func
-    # Not whether it can be called, as the linter supposes, but what calling an object gives.
-    return iscoroutinefunction(predicate) or iscoroutinefunction(getattr(predicate, "__call__", None))  # noqa: B004
 
 
 def _name(predicate: Callable[..., Any]) -> str:

@@ -4,9 +4,9 @@
 """
 
 from collections.abc import Callable, Mapping
-from inspect import iscoroutinefunction
 
 from .._certificate_names import is_absolute, is_host, is_mailbox
+from .._options import is_plain_function
 from ..errors import ConfigurationError
 from ..exchange import PeerCertificate, Principal
 
@@ -26,7 +26,7 @@ def identity_of(option: str | Identity | None) -> tuple[OwnName, Identity | None
         name = _attribute(option.removeprefix("dn:")) if option.startswith("dn:") else _NAMES.get(option)
         if name is not None:
             return name, None
-    elif callable(option) and not iscoroutinefunction(option):
+    elif is_plain_function(option):
         return own_name, option
     raise ConfigurationError(
         f'identity= is "spiffe", "uri", "dns", "email", "fingerprint", an attribute of the subject such as "dn:CN", '

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 
 from .._cache import TwoGenerations
 from .._networks import Network, address, network
@@ -19,8 +19,8 @@ _LONGEST_ADDRESS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ban:
-    """``after`` refusals within ``per`` seconds ban for ``first`` seconds, each next time for twice as long, but for
-    ``longest`` at most.
+    """``after`` refusals within ``per`` seconds of the first one ban for ``first`` seconds, each next time for twice as
+    long, but for ``longest`` at most.
 
     How often somebody was banned is forgotten ``longest`` seconds after the last ban has ended. ``never`` are networks
     (CIDR) that are not banned, whatever comes from there; nor is this machine itself, nor an address that
@@ -122,18 +122,6 @@ class BanBook:
                 return 0
             self._refusals.put(key, (0, 0))
             return self._begin(key, now)
-
-    def lift(self, key: Hashable) -> bool:
-        """Forget the key's ban, its refusals and its earlier bans; whether it was kept as banned. For operators: it
-        takes a walk over all bans."""
-        with self._lock:
-            self._refusals.put(key, (0, 0))
-            self._earlier.put(key, (0, 0))
-            if self._bans.pop(key, None) is None:
-                return False
-            self._ends = [one for one in self._ends if one[2] != key]
-            heapify(self._ends)
-            return True
 
     def _begin(self, key: Hashable, now: int) -> int:
         # All that are over leave, the key's own among them: what is kept is what runs.

@@ -1,6 +1,5 @@
 """Who is counted: a request's key, short whatever it was made from (RL-15)."""
 
-import inspect
 from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 from hashlib import blake2b
@@ -8,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from .._asgi import Fields, Scope
 from .._identities import address_key, principal_key, read_mask, short_key
-from .._options import several
+from .._options import is_plain_function, several
 from .._paths import route_path
 from .._routes import RouteEntry, routes_of
 from .._rule_table import WEBSOCKET, RuleTable
@@ -73,7 +72,7 @@ class Identify:
                 return known[part]
             if part.startswith(_CLAIM) and part != _CLAIM:
                 return partial(self._claim, part.removeprefix(_CLAIM))
-        elif callable(part) and not inspect.iscoroutinefunction(part):
+        elif is_plain_function(part):
             return partial(_custom, part)
         raise ConfigurationError(
             'key= is "client", "principal", "api-key", "certificate", "route", "claim:<name>", a plain function of '

@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from .._asgi import ASGIApp, Message, RawHeaders, Scope
-from .._options import one_of, positive_seconds, several_of, whole
+from .._options import is_plain_function, one_of, positive_seconds, several_of, whole
 from .._paths import route_path
 from .._routes import root_path_of
 from .._rule_table import WEBSOCKET, RuleTable
@@ -118,8 +118,8 @@ class RateLimitMiddleware(Layer):
         whole("max_keys", max_keys, 2, "counters")
         if ban is not None and not isinstance(ban, Ban):
             raise ConfigurationError(f"ban= takes a Ban(...), got {ban!r}")
-        if settle is not None and not callable(settle):
-            raise ConfigurationError(f"settle= is a function of the exchange that returns units, got {settle!r}")
+        if settle is not None and not is_plain_function(settle):
+            raise ConfigurationError(f"settle= is a plain function of the exchange that returns units, got {settle!r}")
         self.identify = Identify(chosen["key"], ipv6_prefix=ipv6_prefix)
         self.key = self.identify.name
         self.counts: str = chosen["counts"]

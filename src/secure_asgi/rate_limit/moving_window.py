@@ -47,11 +47,9 @@ class MovingWindow(Table):
         log = self.young.get(key)
         if log is None:
             log = self._bring(key)
-        charges = log.charges
         gone = now - self.length
-        while charges and charges[0] >> _COST <= gone:
-            log.used -= charges.popleft() & _MASK
-            self._charges -= 1
+        if log.charges and log.charges[0] >> _COST <= gone:
+            self._drop(log, gone)
         return log
 
     def charge(self, key: Hashable, cost: int, now: int) -> None:
@@ -96,6 +94,19 @@ class MovingWindow(Table):
     def roll(self, now: int) -> None:
         super().roll(now)
         self._charges = 0
+
+    def _drop(self, log: Log, gone: int) -> None:
+        """The charges up to ``gone``: mostly one, and all of them where a key comes back after a while."""
+        charges, used, kept = log.charges, log.used, (gone + 1) << _COST
+        before = len(charges)
+        if charges[-1] < kept:
+            charges.clear()
+            used = 0
+        else:
+            while charges[0] < kept:
+                used -= charges.popleft() & _MASK
+        log.used = used
+        self._charges -= before - len(charges)
 
     def _bring(self, key: Hashable) -> Log:
         log = self.old.pop(key, None) or Log()

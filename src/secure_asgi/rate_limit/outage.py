@@ -33,11 +33,11 @@ class Resilient:
     ``breaker`` is one for all counters of a storage: while it is open nobody asks, and answers come at once.
     ``"local"`` counts with what ``local`` makes, on the first outage: the same buckets with this process's share of
     each limit, of which ``lowest`` units fit at most; whatever costs more is counted as that many, so that it can pass
-    at all. How long a question may take is the primary's to bound. Not checked: that standings of the primary are
-    ``Reading``s.
+    at all. A ban that ``banned`` knows of (nanoseconds left of a key's) goes on. How long a question may take is the
+    primary's to bound. Not checked: that standings of the primary are ``Reading``s.
     """
 
-    __slots__ = ("_breaker", "_local", "_lowest", "_make_local", "_mode", "_primary", "_undecided")
+    __slots__ = ("_banned", "_breaker", "_local", "_lowest", "_make_local", "_mode", "_primary", "_undecided")
 
     def __init__(
         self,
@@ -47,6 +47,7 @@ class Resilient:
         on_outage: Literal["local", "open", "closed"],
         local: Callable[[], Counter],
         lowest: int,
+        banned: Callable[[Hashable], int] | None = None,
     ) -> None:
         self._primary = primary
         self._breaker = breaker
@@ -54,6 +55,7 @@ class Resilient:
         self._make_local = local
         self._local: Counter | None = None
         self._lowest = lowest
+        self._banned = banned
         self._undecided = Degraded(on_outage, None, _NOTES[on_outage])
 
     def hit(self, key: Hashable, cost: int, bans: bool = True) -> Outcome | Awaitable[Outcome]:
@@ -122,6 +124,8 @@ class Resilient:
         self._breaker.count()
         if self._mode != "local":
             return self._undecided
+        if bans and self._banned is not None and (left := self._banned(key)):
+            return Banned(left)
         local = self._here()
         cost = min(cost, self._lowest)
         outcome: Any = local.hit(key, cost, bans)  # memory answers at once

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from .._asgi import Scope
-from .._options import several
+from .._options import is_plain_function, several
 from ..errors import ConfigurationError
 from ..exchange import Exchange
 from .counting import Bucket, Counter, Reading, Verdict
@@ -12,6 +12,9 @@ from .fields import REQUESTS, FieldWriter, Policy, writers
 from .limits import Limit, read_limits
 from .rules import Cost, LimitRule, Tier
 from .stores import Storage
+
+_MOST_REMEMBERED = 10_000
+"""Units of a moving window: all of a key's charges may leave it at once, and the loop, or Redis, waits meanwhile."""
 
 
 class Plan(NamedTuple):
@@ -58,6 +61,8 @@ class PlanMaker:
         burst: int | Iterable[int] | None = None,
     ) -> tuple[Bucket, ...]:
         """Raises ``ConfigurationError``, also for a name that is taken."""
+        if self._strategy == "moving-window":
+            check_remembered(limits)
         names, bursts = name_limits(limits, policy, prefix), read_bursts(burst, limits, self._strategy)
         for name in names:
             if name in self._taken:
@@ -87,14 +92,24 @@ class PlanMaker:
 
 def read_cost(cost: Cost, lowest: int) -> Cost:
     """``cost``, if it can ever pass. Raises ``ConfigurationError``."""
-    if callable(cost):
+    if is_plain_function(cost):
         return cost
     if type(cost) is not int or not 1 <= cost <= lowest:
         raise ConfigurationError(
             f"cost= is a number of units from 1 to the lowest limit ({lowest}), for more would never pass, or a "
-            f"function of (exchange, scope) that returns one; got {cost!r}"
+            f"plain function of (exchange, scope) that returns one; got {cost!r}"
         )
     return cost
+
+
+def check_remembered(limits: Sequence[Limit]) -> None:
+    """Raises ``ConfigurationError`` for more charges than a moving window should remember of one key."""
+    for limit in limits:
+        if limit.amount > _MOST_REMEMBERED:
+            raise ConfigurationError(
+                f'strategy="moving-window" remembers each charge and takes amounts to {_MOST_REMEMBERED}, got {limit}; '
+                'strategy="sliding-window" takes any'
+            )
 
 
 def name_limits(limits: Sequence[Limit], given: str | Iterable[str] | None, prefix: str) -> tuple[str, ...]:

@@ -159,6 +159,11 @@ class RedisStore:
         over, believed = self._bans.get(name) or (0, 0)
         return over - now if now < believed else 0
 
+    def ban_last_heard_of(self, key: Hashable) -> int:
+        """Nanoseconds left of it; 0 for none. For while the Redis says nothing: nobody lifts a ban there meanwhile."""
+        over, _ = self._bans.get(self.name(key)) or (0, 0)
+        return max(0, over - self.clock())
+
     def note_ban(self, name: str, left: int, begins: int, began: int) -> Banned:
         """What an answer asked for at ``began`` says of a ban: ``left`` in microseconds."""
         if self.ban is None or not 0 < left <= self.ban.longest or begins > 1:

@@ -1,7 +1,7 @@
 """Where a layer counts: its storage by URI, and what stands in for that while it is down."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Literal
 
 from ..errors import ConfigurationError
@@ -47,6 +47,7 @@ class Storage:
     ) -> None:
         self.memory = MemoryStore(strategy=strategy, max_keys=max_keys, clock=clock, ban=ban)
         self.remote: Any = None
+        self._banned: Callable[[Hashable], int] | None = None
         self.breaker = Breaker(clock=clock)
         self._on_outage: OnOutage = on_outage
         self._replicas = replicas
@@ -67,6 +68,8 @@ class Storage:
                 ban=ban,
                 settles=settles,
             )
+            if ban is not None:
+                self._banned = self.remote.ban_last_heard_of
             return
         if ban is not None:
             raise ConfigurationError("ban= needs storage= to be memory:// or a Redis: others cannot hold bans")
@@ -88,6 +91,7 @@ class Storage:
             on_outage=self._on_outage,
             local=lambda: self.memory.counter(shares),
             lowest=min(bucket.burst for bucket in shares),
+            banned=self._banned,
         )
 
     @property

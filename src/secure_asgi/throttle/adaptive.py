@@ -54,6 +54,10 @@ class Adaptive:
             raise ConfigurationError(f"Adaptive: remeasure= is at least four times window=, got {self.remeasure!r}")
 
 
+_STEEPEST = 0.5
+"""The gradient at which an answer is as slow as can be: a step leaves half of the limit at least, before smoothing."""
+
+
 class Gradient:
     """``limit`` as it stands. ``clock`` gives seconds, never going back."""
 
@@ -90,11 +94,12 @@ class Gradient:
     def observe(self, seconds: float, running: int, *, failed: bool = False) -> bool:
         """An answer began after ``seconds``, when ``running`` held a slot. True if the limit is another now.
 
-        A failure that comes quickly says nothing of what the server can take; one that comes late does.
+        A failure that comes quickly says nothing of what the server can take; one that comes late does, but is never
+        the measure of what is fast: else an outage would raise the limit.
         """
-        if failed and not seconds > self._fast:
+        if failed and (self._phase == "measuring" or not seconds > self._fast):
             return False
-        self._sum += seconds
+        self._sum += min(self._longest, seconds)
         self._count += 1
         self._busiest = max(self._busiest, running)
         now = self._clock()
@@ -104,6 +109,12 @@ class Gradient:
         self._step(self._sum / self._count, now)
         self._begin_window(now)
         return self.limit != before
+
+    @property
+    def _longest(self) -> float:
+        """Seconds that one answer counts for at most: enough for the steepest step if all take so long. So a few that
+        take for ever, be it because their clients send them slowly, do not lower the limit for all."""
+        return math.inf if self._phase == "measuring" else self._fast * self._options.tolerance / _STEEPEST
 
     def _begin_window(self, now: float) -> None:
         self._begun = now
@@ -115,7 +126,7 @@ class Gradient:
         if self._phase == "draining":
             self._phase = "measuring"  # what began under the old limit has ended by now
         elif self._phase == "measuring":
-            self._fast = latency
+            self._fast = latency if latency > 0 else math.inf
             self._phase = "learning"
             self._remeasure_at = now + self._options.remeasure
             self.limit = round(self._estimate)
@@ -127,8 +138,10 @@ class Gradient:
             self._learn(latency)
 
     def _learn(self, latency: float) -> None:
-        self._fast = min(self._fast, latency)
-        gradient = 1.0 if not latency else max(0.5, min(1.0, self._options.tolerance * self._fast / latency))
+        gradient = 1.0
+        if latency > 0:  # compared with none, which a coarse clock can tell, everything would be slow
+            self._fast = min(self._fast, latency)
+            gradient = min(gradient, self._options.tolerance * self._fast / latency)
         if gradient == 1.0 and self._busiest * 2 < self._estimate:
             return  # so little load shows nothing about more of it
         step = self._estimate * gradient + math.sqrt(self._estimate) - self._estimate

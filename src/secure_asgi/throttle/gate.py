@@ -106,9 +106,10 @@ class Gate:
         self._queues[waiter.rank].remove(waiter.client, waiter)
         self.waiting -= 1
 
-    def has_room_for_higher(self, rank: int) -> bool:
-        """Whether it is for its class that a request of ``rank`` finds no place."""
-        return self.running < self.ceilings[0] or self.rooms[rank] <= self.waiting < self.rooms[0]
+    @property
+    def has_room_for_highest(self) -> bool:
+        """Whether it is only for its class that somebody finds no place."""
+        return self.running < self.ceilings[0] or self.waiting < self.rooms[0]
 
     def _make_room(self, queues: tuple[FairQueue[Waiter], ...], rank: int, client: Hashable) -> bool:
         for lower in reversed(queues[rank + 1 :]):

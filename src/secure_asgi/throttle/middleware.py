@@ -98,7 +98,7 @@ class ThrottleMiddleware(Layer):
         shed: Adaptive | None = None,
         retry_after: int = 1,
         ipv6_prefix: int = 56,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.perf_counter,
         mode: Literal["enforce", "shadow"] = "enforce",
         shadow_until: date | None = None,
         exempt: str | Iterable[str] = (),
@@ -118,6 +118,7 @@ class ThrottleMiddleware(Layer):
         self._adaptive = shed
         self._retry_after = retry_after
         self._refused = 0
+        self._inner_passes = object()  # a key of the memo
         self._mask = read_mask(ipv6_prefix)
         self._clock = clock
         self._counts: WeakKeyDictionary[AbstractEventLoop, _Counts] = WeakKeyDictionary()
@@ -156,7 +157,8 @@ class ThrottleMiddleware(Layer):
     def on_request(self, exchange: Exchange, scope: Scope) -> Denial | Decision | Awaitable[Denial | None] | None:
         memo = exchange.memo
         if self in memo:
-            return None  # handed on to the whole application once more: it has its slot, and must not wait for itself
+            self._enter_again(memo)
+            return None  # it has its slot, and must not wait for itself
         rank = NORMAL if self._rank is None else self._rank(exchange, scope)
         loop = get_running_loop()
         known, counts = self._latest
@@ -164,29 +166,52 @@ class ThrottleMiddleware(Layer):
             counts = self._counts_of(loop)
         gate = counts.server or self._gate_of(exchange, counts)
         if gate.running < gate.ceilings[rank]:
-            gate.running += 1
             memo[self] = gate if self._adaptive is None else _Timed(gate, self._clock())
+            gate.running += 1
             return None
         if exchange.shadowed(self):
             return self._watch(exchange, gate, rank)
         return self._queue(exchange, gate, rank, loop)
 
+    def on_exempt(self, exchange: Exchange, scope: Scope) -> None:
+        if self in exchange.memo:
+            self._enter_again(exchange.memo)
+
     def on_response(self, exchange: Exchange, headers: RawHeaders) -> None:
         """The head is what is timed: how long a stream goes on is not for the server to choose."""
         held = exchange.memo.get(self)
         status = exchange.status or 0
-        if type(held) is not _Timed or held.since is None or status == 101:
+        if type(held) is _Timed and status != 101:
+            # A quick answer that any client can provoke (404, 401) must not become the measure of what is fast.
+            self._observe(held, failed=status >= 400)
+
+    def on_end(self, exchange: Exchange) -> None:
+        memo = exchange.memo
+        if memo.get(self._inner_passes):
+            memo[self._inner_passes] -= 1
+            return
+        held: _Held | None = memo.pop(self, None)
+        if held is None:
+            return
+        try:
+            if type(held) is _Timed and exchange.status is None:
+                self._observe(held, failed=True)  # it failed without an answer, or its client would wait no longer
+        finally:
+            held.release()
+
+    def _enter_again(self, memo: dict[Any, Any]) -> None:
+        """The request was handed to the whole application once more: that pass must not give the slot back."""
+        memo[self._inner_passes] = memo.get(self._inner_passes, 0) + 1
+
+    def _observe(self, held: _Timed, *, failed: bool) -> None:
+        """Once for each request."""
+        if held.since is None:
             return
         seconds, held.since = self._clock() - held.since, None
         counts = self._counts_of(get_running_loop())
         gradient, gate = counts.gradient, counts.server
-        if gradient and gate and gradient.observe(seconds, gate.running, failed=status >= 500):
+        if gradient and gate and gradient.observe(seconds, gate.running, failed=failed):
             gate.resize(divide(gradient.limit, self._shares))
-
-    def on_end(self, exchange: Exchange) -> None:
-        held: _Held | None = exchange.memo.pop(self, None)
-        if held is not None:
-            held.release()
 
     def _counts_of(self, loop: AbstractEventLoop) -> _Counts:
         counts = self._counts.get(loop)
@@ -220,7 +245,7 @@ class ThrottleMiddleware(Layer):
         self, exchange: Exchange, gate: Gate, rank: int, loop: AbstractEventLoop
     ) -> Denial | Awaitable[Denial | None]:
         if not gate.rooms[rank]:
-            return self._full(gate, rank)
+            return self._full(gate)
         ready: Future[None] = loop.create_future()
 
         def wake() -> None:
@@ -230,7 +255,7 @@ class ThrottleMiddleware(Layer):
 
         waiter = gate.join(rank, self._client(exchange), wake)
         if waiter is None:
-            return self._full(gate, rank)
+            return self._full(gate)
         exchange.memo[self] = waiter
         return self._wait(exchange, waiter, ready)
 
@@ -247,9 +272,8 @@ class ThrottleMiddleware(Layer):
             exchange.memo[self] = _Timed(waiter, self._clock())
         return None
 
-    def _full(self, gate: Gate, rank: int) -> Denial:
-        is_shed = gate.has_room_for_higher(rank)
-        return self._refusal(Reason.THROTTLE_SHED if is_shed else Reason.THROTTLED, gate)
+    def _full(self, gate: Gate) -> Denial:
+        return self._refusal(Reason.THROTTLE_SHED if gate.has_room_for_highest else Reason.THROTTLED, gate)
 
     def _refusal(self, reason: Reason, gate: Gate) -> Denial:
         # Spread evenly, and not at random: nobody is told to come back with everybody else (RL-7).

@@ -1,9 +1,9 @@
 """Which class a request is of: who goes first, and who is shed first."""
 
-import inspect
 from collections.abc import Callable, Mapping
 
 from .._asgi import Scope
+from .._options import is_plain_function
 from .._paths import is_plain, route_path
 from ..errors import ConfigurationError
 from ..exchange import Exchange
@@ -28,18 +28,18 @@ def read_priority(priority: PriorityFunction | Mapping[str, str] | None) -> Rank
         return None
     if isinstance(priority, Mapping):
         return _by_path(priority)
-    if not callable(priority) or inspect.iscoroutinefunction(priority):
+    if not is_plain_function(priority):
         raise ConfigurationError(
             'priority= is a mapping of paths to classes ({"/orders/": "critical"}), or a plain function of '
             f"(exchange, scope) that returns one of {', '.join(CLASSES)}; got {priority!r}"
         )
-    chosen: Callable[[Exchange, Scope], object] = priority
+    chosen: PriorityFunction = priority
 
     def by_function(exchange: Exchange, scope: Scope) -> int:
         name = chosen(exchange, scope)
         if name not in CLASSES:
             raise ValueError(f"priority= must return one of {', '.join(CLASSES)}, and returned {name!r}")
-        return CLASSES.index(str(name))
+        return CLASSES.index(name)  # which may be of an Enum that is a str, too
 
     return by_function
 

@@ -1,12 +1,12 @@
 """``server_context``: its options, checked, become a context that follows its files."""
 
 from collections.abc import Callable, Iterable
-from inspect import iscoroutinefunction
 from math import isfinite
 from os import PathLike
 from typing import Any, Literal
 
 from .._files import LOOK_EVERY, StrPath, paths
+from .._options import is_plain_function
 from ..errors import ConfigurationError
 from .expiry import OnExpiry
 from .handshake import OnHandshakeFailure, reporting_class
@@ -109,7 +109,7 @@ def _check_reload(reload: Any) -> None:
 
 
 def _check_hook(option: str, hook: Callable[..., object] | None) -> None:
-    if hook is not None and (not callable(hook) or iscoroutinefunction(hook)):
+    if hook is not None and not is_plain_function(hook):
         raise ConfigurationError(f"{option}= is a plain function of one argument, got {hook!r}")
 
 

@@ -1,5 +1,5 @@
--- Bans, in the last two keys: the times of the latest refusals (a list), and "until length" of the last ban, which
--- stays for as long as the next one is to be longer.
+-- Bans, in the last two keys: "count end" of the refusals, and "end length" of the last ban, which stays for as long as
+-- the next one is to be longer.
 
 local strikes_key, ban_key = KEYS[#KEYS - 1], KEYS[#KEYS]
 
@@ -27,16 +27,19 @@ local function ban_left(longest)
   return over - now
 end
 
--- Count some refusals; microseconds of the ban that begins with them, or nil. Of the times only the latest "after" are
--- kept: the oldest of them says whether so many lie within "per".
+-- Count some refusals; microseconds of the ban that begins with them, or nil. They are counted for "per" from the first
+-- on. A count that ends further ahead was begun before the clock went back: how long ago nobody knows.
 local function strike(count, after, per, first, longest)
-  if type(redis.pcall('LLEN', strikes_key)) ~= 'number' then redis.call('DEL', strikes_key) end
-  local time = string.format('%d', now)
-  for _ = 1, math.min(count, after) do redis.call('RPUSH', strikes_key, time) end
-  redis.call('LTRIM', strikes_key, -after, -1)
-  redis.call('PEXPIRE', strikes_key, math.ceil(per / 1000) + 1000)
-  local oldest = tonumber(string.match(redis.call('LINDEX', strikes_key, -after) or '', '^%d+$'))
-  if not oldest or oldest <= now - per or oldest > now then return nil end
+  local counted, ends = string.match(text_at(strikes_key), '^(%d+) (%d+)$')
+  counted, ends = whole(counted), whole(ends)
+  if not counted or not ends or ends <= now or ends > now + per then
+    counted, ends = 0, now + per
+  end
+  counted = counted + count
+  if counted < after then
+    redis.call('SET', strikes_key, string.format('%d %d', counted, ends), 'PX', math.ceil((ends - now) / 1000))
+    return nil
+  end
   redis.call('DEL', strikes_key)
   local over, length = last_ban()
   if over and now < over + longest then
