@@ -65,12 +65,12 @@ async def ask(link: RedisLink, *command: Argument) -> Any:
 
 
 class Scripts:
-    """Those of one strategy: what is asked of them."""
+    """Those of one strategy: what is asked of them. Without ``bans`` a hit knows none, and is a tenth quicker."""
 
     __slots__ = ("hit", "settle", "standing")
 
-    def __init__(self, strategy: str) -> None:
+    def __init__(self, strategy: str, *, bans: bool) -> None:
         script = partial(Script, "prologue", strategy)
-        self.hit = script("bans", "hit")
+        self.hit = script("bans", "hit") if bans else script("hit")
         self.settle = script("settle")
         self.standing = script("bans", "standing")

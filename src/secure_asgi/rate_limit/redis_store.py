@@ -59,7 +59,7 @@ class RedisStore:
     ) -> None:
         self.link = link
         self.strategy: Strategy = strategy
-        self.scripts = Scripts(strategy)
+        self.scripts = Scripts(strategy, bans=ban is not None)
         self.longest_denial = _LONGEST_DENIAL_WITH_SETTLING if settles else _LONGEST_DENIAL
         self.ban = None if ban is None else BanConstants(ban)
         self._bans: TwoGenerations[str, tuple[int, int]] = TwoGenerations(CAPACITY)

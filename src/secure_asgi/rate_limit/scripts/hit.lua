@@ -1,5 +1,6 @@
--- Charge ARGV[2] units to every bucket, or to none. ARGV[3], where bans are kept: four doubles (after; per, first and
--- longest in microseconds), and ARGV[4] refusals that the caller has answered by itself since it last asked.
+-- Charge ARGV[2] units to every bucket, or to none. ARGV[3], where bans are kept and bans.lua comes before this: four
+-- doubles (after; per, first and longest in microseconds), and ARGV[4] refusals that the caller has answered by itself
+-- since it last asked.
 --
 -- Answers 1 or 0, now, and for each bucket what reading says; or 2, microseconds, and whether the ban begins now.
 
