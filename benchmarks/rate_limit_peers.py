@@ -43,8 +43,8 @@ from .redis_server import running_redis
 from .service import request_scope
 
 HEADERS = [(b"host", b"api.example.com"), (b"user-agent", b"curl/8.14.1"), (b"accept", b"*/*")]
-UNREACHED = 10_000_000
-"""A minute: every request is counted, and none refused."""
+UNREACHED = 10_000
+"""A minute: every request is counted, and none refused; more than that a moving window of ours does not take."""
 SLIDING_WINDOW = RateLimiterType.SLIDING_WINDOW.value
 """throttled-py's name for it."""
 MEMORY = ""
