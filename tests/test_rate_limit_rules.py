@@ -118,8 +118,8 @@ def test_the_root_path_of_fastapi():
     with pytest.warns(FastAPIDeprecationWarning):
         api = FastAPI(root_path="/v1")
     api.add_api_route("/x", lambda: "fine")
-    api.add_middleware(RateLimitMiddleware, rules=LimitRule("GET", "/x", limits="1/minute"), clock=Clock())
-    assert statuses(api, 2, "/v1/x") == [200, 429]
+    app = limited(api, rules=LimitRule("GET", "/x", limits="1/minute"))
+    assert statuses(app, 2, "/v1/x") == [200, 429]
 
 
 def test_without_limits_only_what_a_rule_names_is_limited():
@@ -165,6 +165,15 @@ def test_by_route_template():
     assert http(app, "/other", client=("203.0.113.77", 1)).status == 200
     assert websocket(app, "/feed").messages[0]["type"] == "websocket.accept"
     assert websocket(app, "/feed").status == 429
+
+
+def test_by_route_below_the_root_path_of_fastapi():
+    with pytest.warns(FastAPIDeprecationWarning):
+        api = FastAPI(root_path="/v1")
+    for path in ("/x", "/y"):
+        api.add_api_route(path, lambda: "fine")
+    app = limited(api, limits="1/minute", key="route")
+    assert [http(app, path).status for path in ("/v1/x", "/v1/y", "/v1/x")] == [200, 200, 429]
 
 
 def test_an_application_without_routes_is_one():

@@ -9,7 +9,7 @@ from .._asgi import Fields, Scope
 from .._identities import address_key, principal_key, read_mask, short_key
 from .._options import is_plain_function, several
 from .._paths import route_path
-from .._routes import RouteEntry, routes_of
+from .._routes import RouteEntry, root_path_of, routes_of
 from .._rule_table import WEBSOCKET, RuleTable
 from .._templates import Template
 from ..errors import ConfigurationError
@@ -33,7 +33,7 @@ class Identify:
     Several parts make one key, unambiguously. Raises ``ConfigurationError`` for a part that it cannot follow.
     """
 
-    __slots__ = ("_routes", "mask", "name", "of", "parts", "place")
+    __slots__ = ("_root_path", "_routes", "mask", "name", "of", "parts", "place")
 
     of: Callable[[Exchange, Scope], Hashable]
 
@@ -41,6 +41,7 @@ class Identify:
         self.mask = read_mask(ipv6_prefix)
         self.parts = several(key)
         self.place = place_of(key)
+        self._root_path = ""
         self._routes: RuleTable[_Route] | None = None
         readers = [self._reader(part) for part in self.parts]
         if not readers:
@@ -56,6 +57,7 @@ class Identify:
 
     def learn_routes(self, app: Any) -> None:
         """Which paths are one route. An application that shows none has one route for all of them."""
+        self._root_path = root_path_of(app)
         routes = routes_of(app) or []
         self._routes = RuleTable([_Route(route) for route in routes if route.kind in ("http", "websocket")])
 
@@ -106,7 +108,8 @@ class Identify:
 
     def _route(self, exchange: Exchange, scope: Scope) -> Hashable:
         method = WEBSOCKET if scope["type"] == "websocket" else scope["method"]
-        found = None if self._routes is None else self._routes.find(method, route_path(scope))
+        path = route_path({**scope, "root_path": self._root_path} if self._root_path else scope)
+        found = None if self._routes is None else self._routes.find(method, path)
         return short_key("route" if found is None else f"route {found[0].template.text}")
 
 
