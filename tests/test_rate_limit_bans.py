@@ -274,6 +274,7 @@ def test_a_name_is_never_banned(clock):
         ({"longest": float("inf")}, "longest= is a positive"),
         ({"first": 10, "longest": 9}, "shorter than first"),
         ({"never": "everywhere"}, "never= takes networks"),
+        ({"never": 7}, "never= takes networks"),
     ],
 )
 def test_options(options, sentence):

@@ -511,8 +511,13 @@ async def waits(*_):
         ({"limits": "10001/day", "strategy": "moving-window"}, "takes amounts to 10000, got 10001/day"),
         ({"limits": "1/minute", "settle": 3}, "settle= is a plain function"),
         ({"limits": "1/minute", "settle": waits}, "settle= is a plain function"),
+        ({"preset": "login", "settle": lambda exchange: 1}, "leave settle= out"),
+        *(
+            ({"preset": "login", "failures": failures}, "failures= takes statuses from 200 to 599")
+            for failures in ("401", (), {401, "403"}, 4010, 1, None)
+        ),
         ({"limits": "1/minute", "cost": waits}, "or a plain function of"),
-        ({"limits": "1/minute", "unit": ""}, "unit= is a name"),
+        *(({"limits": "1/minute", "unit": unit}, "unit= is a name") for unit in ("", 7)),
         ({"limits": "1/minute", "identifier_secret": "short"}, "identifier_secret= is a Secret of 16 to 64"),
         ({"limits": "1/minute", "identifier_secret": 65 * "1"}, "identifier_secret= is a Secret of 16 to 64"),
         ({"limits": "1/minute", "identifier_secret": 16 * b"1"}, "identifier_secret="),

@@ -7,7 +7,7 @@ from heapq import heappop, heappush
 
 from .._cache import TwoGenerations
 from .._networks import Network, address, network
-from .._options import positive_seconds
+from .._options import positive_seconds, several
 from ..errors import ConfigurationError
 
 LOOPBACK = ("127.0.0.0/8", "::1")
@@ -44,7 +44,7 @@ class Ban:
             positive_seconds(option, getattr(self, option))
         if self.longest < self.first:
             raise ConfigurationError(f"Ban(longest={self.longest!r}) is shorter than first={self.first!r}")
-        given = (self.never,) if isinstance(self.never, str) else tuple(self.never)
+        given = several(self.never)
         object.__setattr__(self, "networks", tuple(network(text, "never") for text in (*LOOPBACK, *given)))
 
     def spares(self, client: str | None) -> bool:

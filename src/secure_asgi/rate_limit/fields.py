@@ -67,7 +67,7 @@ class Policy:
     burst: int | None = None
 
     def __post_init__(self) -> None:
-        if not (self.unit and self.unit.isascii() and self.unit.isprintable()):
+        if not (isinstance(self.unit, str) and self.unit and self.unit.isascii() and self.unit.isprintable()):
             raise ConfigurationError(f'unit= is a name such as "content-bytes", in printable ASCII, got {self.unit!r}')
 
     @property

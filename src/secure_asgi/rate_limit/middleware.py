@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from .._asgi import ASGIApp, Message, RawHeaders, Scope
-from .._options import is_plain_function, one_of, positive_seconds, several_of, whole
+from .._options import is_plain_function, one_of, positive_seconds, several, several_of, whole
 from .._paths import route_path
 from .._routes import root_path_of
 from .._rule_table import WEBSOCKET, RuleTable
@@ -120,11 +120,13 @@ class RateLimitMiddleware(Layer):
             raise ConfigurationError(f"ban= takes a Ban(...), got {ban!r}")
         if settle is not None and not is_plain_function(settle):
             raise ConfigurationError(f"settle= is a plain function of the exchange that returns units, got {settle!r}")
+        if settle is not None and chosen["counts"] == "failures":
+            raise ConfigurationError('counts="failures" gives back all of a request or nothing: leave settle= out')
         self.identify = Identify(chosen["key"], ipv6_prefix=ipv6_prefix)
         self.key = self.identify.name
         self.counts: str = chosen["counts"]
         self.unit = unit
-        self._failures = frozenset((failures,) if isinstance(failures, int) else failures)
+        self._failures = _read_failures(failures)
         self._settle = settle
         self._settles = settle is not None or self.counts == "failures" or self.unit != REQUESTS
         self.ban = ban
@@ -343,6 +345,14 @@ class RateLimitMiddleware(Layer):
         if type(real) is not int or real < 0:
             raise TypeError(f"settle= must return a whole number from 0 on, and returned {type(real).__name__}")
         return real
+
+
+def _read_failures(given: int | Iterable[int]) -> frozenset[int]:
+    """Raises ``ConfigurationError`` for what no answer's status is: nobody would ever be refused."""
+    statuses = several(given)
+    if not statuses or not all(isinstance(status, int) and 200 <= status <= 599 for status in statuses):
+        raise ConfigurationError(f"failures= takes statuses from 200 to 599, one such as 401 or several, got {given!r}")
+    return frozenset(statuses)
 
 
 def _verdict_of(outcome: Outcome) -> Verdict | None:
