@@ -624,6 +624,11 @@ def adaptive_site(clock, statuses=(200,), **options):
     return ThrottleMiddleware(app, max_concurrent=100, shed=shed, clock=clock, **options)
 
 
+@pytest.mark.parametrize(("most", "limit"), [(100, 20), (9, 9)])
+def test_a_limit_that_nobody_has_asked_of_yet(most, limit):
+    assert ThrottleMiddleware(max_concurrent=most, shed=Adaptive()).load == (0, 0, limit)
+
+
 def test_the_time_to_the_head_moves_the_limit():
     async def scene():
         clock = Clock()

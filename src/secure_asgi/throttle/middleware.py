@@ -145,6 +145,8 @@ class ThrottleMiddleware(Layer):
         """As it stands now, over all keys and event loops; for metrics and tests."""
         running = waiting = 0
         limit = self._max_concurrent
+        if self._adaptive is not None:
+            limit = min(limit, self._adaptive.initial)
         for counts in list(self._counts.values()):
             for gate in (counts.server, *counts.gates.values()):
                 if gate is not None:
