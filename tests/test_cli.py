@@ -56,13 +56,14 @@ def test_what_is_printed_can_be_caught_by_a_program(monkeypatch):
         assert main(["certs", "dev"]) == 0
 
 
-def test_a_reader_that_goes_away_is_no_traceback(monkeypatch):
+@pytest.mark.parametrize("buffering", [-1, 1], ids=["at the end", "while it works"])
+def test_a_reader_that_goes_away_is_no_complaint(monkeypatch, tmp_path, capsys, buffering):
     reading, writing = os.pipe()
     os.close(reading)
-    with open(writing, "w") as gone:
+    with open(writing, "w", buffering) as gone:
         monkeypatch.setattr(sys, "stdout", gone)
-        monkeypatch.setattr(certs, "_dev", lambda options: gone.write("made") and 0)
-        assert main(["certs", "dev"]) == 2
+        assert main(["certs", "dev", str(tmp_path / "certs")]) == 2
+    assert capsys.readouterr().err == ""
 
 
 def test_a_terminal_that_cannot_show_a_name_gets_escapes(tmp_path):

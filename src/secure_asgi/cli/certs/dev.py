@@ -68,6 +68,8 @@ def make_development_certificates(
                 f"for a new one delete {folder / 'ca.pem'} and {folder / 'ca.key'}"
             )
         results = [_provide(folder, one, authority, days, force=force) for one in wanted]
+    except BrokenPipeError:
+        raise  # of whoever reads what is printed, and of no file
     except OSError as error:
         raise ConfigurationError(f"{str(error.filename)!r} cannot be used: {error.strerror}") from error
     _print_use(folder, wanted)
