@@ -340,8 +340,10 @@ def test_a_settlement_that_is_none_leaves_what_was_reserved(real):
 
 def test_charge_elsewhere():
     async def wrong(scope, receive, send):
-        with pytest.raises(ConfigurationError, match="'rows'"):
+        with pytest.raises(ConfigurationError, match=r"unit='rows' has counted this request$"):
             charge(scope, 1, unit="rows")
+        with pytest.raises(ConfigurationError, match="give it another unit=, or settle="):
+            charge(scope, 1, unit="requests")
         for cost in (-1, True, "1"):
             with pytest.raises(ValueError, match="whole number"):
                 charge(scope, cost, unit="tokens")
@@ -447,6 +449,25 @@ def test_a_refused_name_is_on_record():
 def test_in_shadow_a_name_is_not_refused():
     app = limited(sign_in, preset="login", limits="1/minute", mode="shadow")
     assert [ask(app, "ann", "wrong", f"203.0.113.{n}") for n in range(3)] == [401] * 3
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mode": "shadow"},
+        {"mode": "shadow", "cost": lambda exchange, scope: 9},
+        {"mode": "shadow", "ban": Ban(after=1)},
+        {"mode": "shadow", "storage": "redis://127.0.0.1:1", "on_outage": "closed"},
+        {"storage": "redis://127.0.0.1:1", "on_outage": "open"},
+    ],
+    ids=["over the limit", "too costly", "banned", "closed", "open"],
+)
+def test_a_handler_may_speak_of_what_was_not_charged(options, caplog):
+    app = limited(tokens, limits="1/minute", unit="tokens", **options)
+    assert [http(app, query="5").status for _ in range(4)] == [200] * 4
+    app = limited(sign_in, limits="1/minute", counts="failures", **options)
+    assert [ask(app, "ann", "wrong", "203.0.113.1") for _ in range(4)] == [401] * 4
+    assert "on_end" not in caplog.text, "nothing to settle"
 
 
 def test_attempt_where_no_failures_are_counted():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ConfigurationError
 from ..exchange import exchange_of
 from .counting import Verdict
+from .fields import REQUESTS
 from .plans import Plan
 
 if TYPE_CHECKING:
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
 
 
 class Charge:
-    """Units that ``layer`` has reserved for a key. ``real``: what they turned out to be, None until somebody says."""
+    """Units that ``layer`` has reserved for a key. ``verdict``: None where it has let the request in without that.
+    ``real``: what they turned out to be, None until somebody says."""
 
     __slots__ = ("key", "layer", "plan", "real", "reserved", "verdict")
 
     def __init__(
-        self, layer: "RateLimitMiddleware", plan: Plan, key: Hashable, verdict: Verdict, reserved: int
+        self, layer: "RateLimitMiddleware", plan: Plan, key: Hashable, verdict: Verdict | None, reserved: int
     ) -> None:
         self.layer = layer
         self.plan = plan
@@ -47,7 +49,10 @@ def charge(connection: Mapping[str, Any], cost: int, *, unit: str) -> None:
     charges = exchange_of(connection).memo.get(Charges, ())
     found = [one for one in charges if one.layer.unit == unit]
     if not found:
-        raise ConfigurationError(f"no rate limit in units of {unit!r} has counted this request")
+        raise ConfigurationError(
+            f"no rate limit with unit={unit!r} has counted this request"
+            + ("; give it another unit=, or settle=" if unit == REQUESTS else "")
+        )
     for one in found:
         one.real = cost
 

@@ -225,6 +225,7 @@ class RateLimitMiddleware(Layer):
         if type(cost) is not int:
             cost = plan.cost_of(exchange, scope)
             if cost > plan.lowest:
+                self._remember(exchange, plan, key, cost, None)
                 return too_costly(cost, plan.lowest)
         if self.ban is None:
             outcome = plan.counter.hit(key, cost)
@@ -253,7 +254,7 @@ class RateLimitMiddleware(Layer):
     def on_end(self, exchange: Exchange) -> Awaitable[None] | None:
         waiting = []
         for one in exchange.memo.get(Charges, ()):
-            if one.layer is self:
+            if one.layer is self and one.verdict is not None:
                 settling = one.plan.counter.settle(one.key, one.verdict, one.reserved, self._real_cost(exchange, one))
                 if settling is not None:
                     waiting.append(settling)
@@ -324,13 +325,15 @@ class RateLimitMiddleware(Layer):
         return denial
 
     def _charge(self, exchange: Exchange, plan: Plan, key: Hashable, cost: int, outcome: Outcome) -> Denial | None:
-        """The refusal; what has been charged is remembered where it will be settled."""
         denial = _refusal(plan, cost, outcome)
-        if denial is None and self._settles:
-            verdict = _verdict_of(outcome)
-            if verdict is not None:
-                exchange.memo.setdefault(Charges, Charges()).append(Charge(self, plan, key, verdict, cost))
+        self._remember(exchange, plan, key, cost, _verdict_of(outcome) if denial is None else None)
         return denial
+
+    def _remember(self, exchange: Exchange, plan: Plan, key: Hashable, cost: int, verdict: Verdict | None) -> None:
+        """Where it will be settled; what was not charged, too: a handler calls ``charge`` and ``attempt`` in shadow and
+        in an outage all the same."""
+        if self._settles:
+            exchange.memo.setdefault(Charges, Charges()).append(Charge(self, plan, key, verdict, cost))
 
     def _real_cost(self, exchange: Exchange, one: Charge) -> int:
         if self.counts == "failures":
