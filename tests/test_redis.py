@@ -46,7 +46,7 @@ def test_asks_and_answers(server):
 
 def test_nothing_connects_before_the_first_command():
     link = RedisLink("redis://127.0.0.1:1/0")
-    assert link._client is None
+    assert not link._clients
     asyncio.run(link.close())  # nor is there anything to close
 
 
@@ -107,39 +107,36 @@ def test_who_is_cancelled_is_cancelled():
     asyncio.run(run())
 
 
-def test_another_event_loop_gets_another_client(server):
-    """A client belongs to the loop it was made in; one of a loop that is gone is not closed in another."""
+def test_each_event_loop_has_a_client_of_its_own(server):
+    """Several may ask in turn, as those of threads do. Each closes its own, and a loop that is gone is forgotten."""
     link = RedisLink(server.url)
-    clients = []
 
-    async def run():
+    async def ask():
         assert await link.ask("PING")
-        clients.append(link._client)
-        assert await link.ask("PING")
-        assert link._client is clients[-1]  # and one loop keeps its own
+        return link._clients[asyncio.get_running_loop()]
 
-    async def close_elsewhere():
+    async def ask_and_close():
+        client = await ask()
         await link.close()
-        assert link._client is None
-
-    async def last():
-        await run()
-        await link.close()
-        assert link._client is None
-        assert await link.ask("PING")  # closed is not the end
+        assert client not in link._clients.values()
+        assert await ask() is not client  # closed is not the end
         await link.close()
 
-    first = asyncio.new_event_loop()
+    first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
     try:
-        first.run_until_complete(run())
-        asyncio.run(last())
+        clients = [loop.run_until_complete(ask()) for loop in (first, second, first, second)]
+        assert clients[:2] == clients[2:]
         assert clients[0] is not clients[1]
-        first.run_until_complete(clients[0].aclose())
-        first.run_until_complete(run())
-        asyncio.run(close_elsewhere())
-        first.run_until_complete(clients[2].aclose())
+        asyncio.run(ask_and_close())
+        assert first.run_until_complete(ask()) is clients[0]
+        second.run_until_complete(clients[1].aclose())
+        second.close()
+        asyncio.run(ask_and_close())
+        assert list(link._clients) == [first]
+        first.run_until_complete(link.close())
     finally:
         first.close()
+        second.close()
 
 
 def test_a_client_of_ones_own_is_not_closed(server):

@@ -9,7 +9,7 @@ import redis.asyncio
 
 from secure_asgi._redis import RedisLink, RedisUnavailableError
 
-from .redis_server import running_cluster, running_redis
+from .redis_server import running_cluster, running_redis, until
 
 HERD = 500
 MOST_CONNECTIONS = 6
@@ -91,9 +91,9 @@ def test_a_herd_in_a_cluster(cluster):
 
 
 def test_a_herd_whose_slots_have_moved(cluster):
-    """Told to go elsewhere, each does so."""
+    """Told to go elsewhere, each does so, and over few connections."""
     here, there, third = cluster.servers
-    slots = {here.command("CLUSTER", "KEYSLOT", f"m{number}"): f"m{number}" for number in range(300)}
+    slots = {here.command("CLUSTER", "KEYSLOT", f"m{number}"): f"m{number}" for number in range(600)}
     keys = [key for slot, key in slots.items() if slot < 5000]
 
     async def run():
@@ -105,7 +105,9 @@ def test_a_herd_whose_slots_have_moved(cluster):
             if key in keys:
                 for server in (there, here, third):
                     server.command("CLUSTER", "SETSLOT", slot, "NODE", identity)
+        before = connections(there)
         assert await outcomes(asking(link, *[("INCR", key) for key in keys])) == [1] * len(keys)
+        assert connections(there) - before <= MOST_CONNECTIONS + 1  # that of whoever looks
         await link.close()
 
     asyncio.run(run())
@@ -193,6 +195,31 @@ def test_closing_leaves_nothing_behind(server):
             assert set(await outcomes(tasks + late)) == {"ConnectionError"}
         finally:
             server.go_on()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("turns", [1, 2])
+@pytest.mark.parametrize(("at_once", "gives_up"), [(3, False), (20, True)])
+def test_closing_leaves_no_connection_open(server, at_once, gives_up, turns):
+    """Nor one that is being opened meanwhile; and whoever closes may give that up."""
+    open_before = server.info("clients")["connected_clients"]
+
+    async def run():
+        link = RedisLink(server.url, timeout=20)
+        tasks = asking(link, *echoes(at_once))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        closing = asyncio.create_task(link.close())
+        await asyncio.sleep(0)
+        if gives_up:
+            closing.cancel()
+        await asyncio.wait([closing, *tasks])
+        assert closing.cancelled() is gives_up
+        await outcomes(tasks)
+        await asyncio.to_thread(
+            until, lambda: server.info("clients")["connected_clients"] <= open_before, "connections stay open"
+        )
 
     asyncio.run(run())
 
