@@ -327,6 +327,24 @@ def test_banned_after_so_many_refusals(server):
     in_store(server, test, ban=Ban(after=4))
 
 
+def test_a_ban_that_another_process_lifts_is_over(server):
+    """Also for while Redis is down; but an answer from before the ban lifts none."""
+
+    async def test(store, clock):
+        counter = store.counter([bucket(1, 60)])
+        await hits(counter, "k", 2)
+        store.note_no_ban(store.name("k"), clock.now)
+        assert store.ban_last_heard_of("k") > 0
+        await store.link.ask("FLUSHALL")
+        clock.now += 10 * SECOND
+        assert (await counter.hit("k", 1))[0] is True
+        assert store.ban_last_heard_of("k") == 0
+        assert (await counter.hit("never banned", 1))[0] is True
+        assert len(store._bans) == 1
+
+    in_store(server, test, ban=Ban(after=1))
+
+
 def test_who_is_never_banned_strikes_nobody(server):
     async def test(store, clock):
         counter = store.counter([bucket(1, 60)])
