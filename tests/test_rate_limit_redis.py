@@ -21,6 +21,7 @@ from secure_asgi.rate_limit.identity import identity
 from secure_asgi.rate_limit.limits import Limit
 from secure_asgi.rate_limit.outage import StoreUnavailableError
 from secure_asgi.rate_limit.redis_layout import Layout, ticks
+from secure_asgi.rate_limit.redis_scripts import Script
 from secure_asgi.rate_limit.redis_store import RedisStore
 
 from .redis_server import deaf, running_redis
@@ -230,6 +231,28 @@ def test_a_script_that_redis_has_forgotten_is_sent_once_more(server):
             assert await monitor.asked() == ["EVALSHA", "EVAL", "EVALSHA", "EVALSHA"]
 
     in_store(server, test)
+
+
+def test_a_forgotten_script_takes_no_longer_than_another():
+    """Two trips that would each be in time."""
+
+    async def serve(reader, writer):
+        try:
+            for said in (b"-NOSCRIPT no\r\n", b"+1 1 1 1\r\n"):
+                await reader.read(65536)
+                await asyncio.sleep(0.6)
+                writer.write(said)
+        finally:
+            writer.close()
+
+    async def run():
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as slow:
+            link = RedisLink(f"redis://127.0.0.1:{slow.sockets[0].getsockname()[1]}", timeout=1)
+            with pytest.raises(StoreUnavailableError, match=r"^Redis: TimeoutError$"):
+                await Script("hit").run(link, ())
+            await link.close()
+
+    asyncio.run(run())
 
 
 def test_without_a_reading_there_is_nothing_to_ask():

@@ -27,6 +27,7 @@ def server(tmp_path_factory):
 async def unavailable(link, *command):
     with pytest.raises(RedisUnavailableError) as refused:
         await link.ask(*(command or ("PING",)))
+    assert refused.value.__cause__ is refused.value.__context__ is None
     return str(refused.value)
 
 
@@ -250,7 +251,7 @@ def test_no_urls(url):
     with pytest.raises(ConfigurationError, match=NO_URLS[url]) as refused:
         RedisLink(url)
     assert "hunter2" not in str(refused.value)
-    assert refused.value.__cause__ is None
+    assert refused.value.__cause__ is refused.value.__context__ is None
 
 
 @pytest.mark.parametrize("given", [None, 6379, b"redis://h", object()])

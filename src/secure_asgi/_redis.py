@@ -35,7 +35,7 @@ class RedisLink:
     Raises ``ConfigurationError`` if redis is not installed or ``given`` is neither.
     """
 
-    __slots__ = ("_clients", "_given", "_redis", "_servers", "_timeout", "_tls")
+    __slots__ = ("_clients", "_given", "_redis", "_servers", "_tls", "timeout")
 
     def __init__(self, given: "str | Secret | redis.asyncio.Redis", *, timeout: float = 1.0) -> None:
         self._redis = _load_redis()
@@ -46,13 +46,13 @@ class RedisLink:
         self._servers = servers
         self._tls = SharedContext(servers.options()) if servers is not None and servers.is_tls else None
         self._given = None if servers else given
-        self._timeout = timeout
+        self.timeout = timeout
         self._clients: dict[asyncio.AbstractEventLoop, Batches] = {}
 
     async def ask(self, *command: "str | bytes | int") -> Any:
         """The answer to one command, as Redis gives it: octets, numbers. Raises ``RedisUnavailableError`` alone."""
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self.timeout):
                 client = self._connected()
                 try:
                     return await client.execute_command(*command)
@@ -63,7 +63,9 @@ class RedisLink:
                     raise
         except Exception as error:
             # redis-py raises its own, the socket's and TLS's errors, and a client of the user's own anything.
-            raise RedisUnavailableError(type(error).__name__) from error
+            why = type(error).__name__
+        # Without that error: what a server says may repeat what it was told, and that may be a password.
+        raise RedisUnavailableError(why)
 
     async def close(self) -> None:
         client = self._clients.pop(asyncio.get_running_loop(), None)
@@ -78,8 +80,8 @@ class RedisLink:
         if client is None:
             for gone in [one for one in tuple(self._clients) if one.is_closed()]:
                 self._clients.pop(gone, None)  # another thread may have been faster
-            made = _client(self._redis, self._servers, self._tls, self._timeout)
-            client = self._clients[loop] = Batches(made, self._timeout, is_cluster=self._servers.kind == "cluster")
+            made = _client(self._redis, self._servers, self._tls, self.timeout)
+            client = self._clients[loop] = Batches(made, self.timeout, is_cluster=self._servers.kind == "cluster")
         return client
 
 
