@@ -6,7 +6,9 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 import redis.asyncio
+from redis.exceptions import AskError, MovedError, TryAgainError
 
+from secure_asgi._batches import Batches
 from secure_asgi._redis import RedisLink, RedisUnavailableError
 
 from .redis_server import running_cluster, running_redis, until
@@ -220,6 +222,44 @@ def test_closing_leaves_no_connection_open(server, at_once, gives_up, turns):
         await asyncio.to_thread(
             until, lambda: server.info("clients")["connected_clients"] <= open_before, "connections stay open"
         )
+
+    asyncio.run(run())
+
+
+def test_a_server_that_says_no_farewell():
+    class Hanging:
+        async def aclose(self):
+            raise redis.TimeoutError
+
+    asyncio.run(Batches(Hanging(), 1).aclose())
+
+
+ELSEWHERE = {"moved": MovedError("1 h:1"), "ask": AskError("1 h:1"), "try again": TryAgainError("")}
+
+
+@pytest.mark.parametrize("error", ELSEWHERE.values(), ids=list(ELSEWHERE))
+def test_what_a_batch_is_told_to_ask_elsewhere(error):
+    """Each asks by itself: in the batch they would do so one after another."""
+
+    class Moving:
+        async def execute_command(self, *command):
+            await asyncio.sleep(0)
+            return "there"
+
+        def pipeline(self, transaction):
+            return Batch()
+
+    class Batch(list):
+        def execute_command(self, *command):
+            self.append(command)
+
+        async def execute(self, *, raise_on_error, allow_redirections):
+            assert not allow_redirections
+            return [error] * len(self)
+
+    async def run():
+        batches = Batches(Moving(), 1, is_cluster=True)
+        assert await asyncio.gather(*(batches.execute_command("GET", "a") for _ in range(9))) == ["there"] * 9
 
     asyncio.run(run())
 
