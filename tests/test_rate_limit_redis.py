@@ -21,6 +21,7 @@ from secure_asgi.rate_limit.identity import identity
 from secure_asgi.rate_limit.limits import Limit
 from secure_asgi.rate_limit.outage import StoreUnavailableError
 from secure_asgi.rate_limit.redis_layout import Layout, ticks
+from secure_asgi.rate_limit.redis_scripts import Script
 from secure_asgi.rate_limit.redis_store import RedisStore
 
 from .redis_server import deaf, running_redis
@@ -232,6 +233,28 @@ def test_a_script_that_redis_has_forgotten_is_sent_once_more(server):
     in_store(server, test)
 
 
+def test_a_forgotten_script_takes_no_longer_than_another():
+    """Two trips that would each be in time."""
+
+    async def serve(reader, writer):
+        try:
+            for said in (b"-NOSCRIPT no\r\n", b"+1 1 1 1\r\n"):
+                await reader.read(65536)
+                await asyncio.sleep(0.6)
+                writer.write(said)
+        finally:
+            writer.close()
+
+    async def run():
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as slow:
+            link = RedisLink(f"redis://127.0.0.1:{slow.sockets[0].getsockname()[1]}", timeout=1)
+            with pytest.raises(StoreUnavailableError, match=r"^Redis: TimeoutError$"):
+                await Script("hit").run(link, ())
+            await link.close()
+
+    asyncio.run(run())
+
+
 def test_without_a_reading_there_is_nothing_to_ask():
     store = RedisStore(RedisLink("redis://127.0.0.1:1"), strategy="gcra", namespace="n")
     counter = store.counter([bucket()])
@@ -325,6 +348,24 @@ def test_banned_after_so_many_refusals(server):
         assert await store.ban_left("other") == 0
 
     in_store(server, test, ban=Ban(after=4))
+
+
+def test_a_ban_that_another_process_lifts_is_over(server):
+    """Also for while Redis is down; but an answer from before the ban lifts none."""
+
+    async def test(store, clock):
+        counter = store.counter([bucket(1, 60)])
+        await hits(counter, "k", 2)
+        store.note_no_ban(store.name("k"), clock.now)
+        assert store.ban_last_heard_of("k") > 0
+        await store.link.ask("FLUSHALL")
+        clock.now += 10 * SECOND
+        assert (await counter.hit("k", 1))[0] is True
+        assert store.ban_last_heard_of("k") == 0
+        assert (await counter.hit("never banned", 1))[0] is True
+        assert len(store._bans) == 1
+
+    in_store(server, test, ban=Ban(after=1))
 
 
 def test_who_is_never_banned_strikes_nobody(server):

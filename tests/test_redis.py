@@ -27,6 +27,7 @@ def server(tmp_path_factory):
 async def unavailable(link, *command):
     with pytest.raises(RedisUnavailableError) as refused:
         await link.ask(*(command or ("PING",)))
+    assert refused.value.__cause__ is refused.value.__context__ is None
     return str(refused.value)
 
 
@@ -46,7 +47,7 @@ def test_asks_and_answers(server):
 
 def test_nothing_connects_before_the_first_command():
     link = RedisLink("redis://127.0.0.1:1/0")
-    assert link._client is None
+    assert not link._clients
     asyncio.run(link.close())  # nor is there anything to close
 
 
@@ -107,39 +108,36 @@ def test_who_is_cancelled_is_cancelled():
     asyncio.run(run())
 
 
-def test_another_event_loop_gets_another_client(server):
-    """A client belongs to the loop it was made in; one of a loop that is gone is not closed in another."""
+def test_each_event_loop_has_a_client_of_its_own(server):
+    """Several may ask in turn, as those of threads do. Each closes its own, and a loop that is gone is forgotten."""
     link = RedisLink(server.url)
-    clients = []
 
-    async def run():
+    async def ask():
         assert await link.ask("PING")
-        clients.append(link._client)
-        assert await link.ask("PING")
-        assert link._client is clients[-1]  # and one loop keeps its own
+        return link._clients[asyncio.get_running_loop()]
 
-    async def close_elsewhere():
+    async def ask_and_close():
+        client = await ask()
         await link.close()
-        assert link._client is None
-
-    async def last():
-        await run()
-        await link.close()
-        assert link._client is None
-        assert await link.ask("PING")  # closed is not the end
+        assert client not in link._clients.values()
+        assert await ask() is not client  # closed is not the end
         await link.close()
 
-    first = asyncio.new_event_loop()
+    first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
     try:
-        first.run_until_complete(run())
-        asyncio.run(last())
+        clients = [loop.run_until_complete(ask()) for loop in (first, second, first, second)]
+        assert clients[:2] == clients[2:]
         assert clients[0] is not clients[1]
-        first.run_until_complete(clients[0].aclose())
-        first.run_until_complete(run())
-        asyncio.run(close_elsewhere())
-        first.run_until_complete(clients[2].aclose())
+        asyncio.run(ask_and_close())
+        assert first.run_until_complete(ask()) is clients[0]
+        second.run_until_complete(clients[1].aclose())
+        second.close()
+        asyncio.run(ask_and_close())
+        assert list(link._clients) == [first]
+        first.run_until_complete(link.close())
     finally:
         first.close()
+        second.close()
 
 
 def test_a_client_of_ones_own_is_not_closed(server):
@@ -253,7 +251,7 @@ def test_no_urls(url):
     with pytest.raises(ConfigurationError, match=NO_URLS[url]) as refused:
         RedisLink(url)
     assert "hunter2" not in str(refused.value)
-    assert refused.value.__cause__ is None
+    assert refused.value.__cause__ is refused.value.__context__ is None
 
 
 @pytest.mark.parametrize("given", [None, 6379, b"redis://h", object()])

@@ -6,10 +6,12 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 import redis.asyncio
+from redis.exceptions import AskError, MovedError, TryAgainError
 
+from secure_asgi._batches import Batches
 from secure_asgi._redis import RedisLink, RedisUnavailableError
 
-from .redis_server import running_cluster, running_redis
+from .redis_server import running_cluster, running_redis, until
 
 HERD = 500
 MOST_CONNECTIONS = 6
@@ -91,9 +93,9 @@ def test_a_herd_in_a_cluster(cluster):
 
 
 def test_a_herd_whose_slots_have_moved(cluster):
-    """Told to go elsewhere, each does so."""
+    """Told to go elsewhere, each does so, and over few connections."""
     here, there, third = cluster.servers
-    slots = {here.command("CLUSTER", "KEYSLOT", f"m{number}"): f"m{number}" for number in range(300)}
+    slots = {here.command("CLUSTER", "KEYSLOT", f"m{number}"): f"m{number}" for number in range(600)}
     keys = [key for slot, key in slots.items() if slot < 5000]
 
     async def run():
@@ -105,7 +107,9 @@ def test_a_herd_whose_slots_have_moved(cluster):
             if key in keys:
                 for server in (there, here, third):
                     server.command("CLUSTER", "SETSLOT", slot, "NODE", identity)
+        before = connections(there)
         assert await outcomes(asking(link, *[("INCR", key) for key in keys])) == [1] * len(keys)
+        assert connections(there) - before <= MOST_CONNECTIONS + 1  # that of whoever looks
         await link.close()
 
     asyncio.run(run())
@@ -193,6 +197,69 @@ def test_closing_leaves_nothing_behind(server):
             assert set(await outcomes(tasks + late)) == {"ConnectionError"}
         finally:
             server.go_on()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("turns", [1, 2])
+@pytest.mark.parametrize(("at_once", "gives_up"), [(3, False), (20, True)])
+def test_closing_leaves_no_connection_open(server, at_once, gives_up, turns):
+    """Nor one that is being opened meanwhile; and whoever closes may give that up."""
+    open_before = server.info("clients")["connected_clients"]
+
+    async def run():
+        link = RedisLink(server.url, timeout=20)
+        tasks = asking(link, *echoes(at_once))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        closing = asyncio.create_task(link.close())
+        await asyncio.sleep(0)
+        if gives_up:
+            closing.cancel()
+        await asyncio.wait([closing, *tasks])
+        assert closing.cancelled() is gives_up
+        await outcomes(tasks)
+        await asyncio.to_thread(
+            until, lambda: server.info("clients")["connected_clients"] <= open_before, "connections stay open"
+        )
+
+    asyncio.run(run())
+
+
+def test_a_server_that_says_no_farewell():
+    class Hanging:
+        async def aclose(self):
+            raise redis.TimeoutError
+
+    asyncio.run(Batches(Hanging(), 1).aclose())
+
+
+ELSEWHERE = {"moved": MovedError("1 h:1"), "ask": AskError("1 h:1"), "try again": TryAgainError("")}
+
+
+@pytest.mark.parametrize("error", ELSEWHERE.values(), ids=list(ELSEWHERE))
+def test_what_a_batch_is_told_to_ask_elsewhere(error):
+    """Each asks by itself: in the batch they would do so one after another."""
+
+    class Moving:
+        async def execute_command(self, *command):
+            await asyncio.sleep(0)
+            return "there"
+
+        def pipeline(self, transaction):
+            return Batch()
+
+    class Batch(list):
+        def execute_command(self, *command):
+            self.append(command)
+
+        async def execute(self, *, raise_on_error, allow_redirections):
+            assert not allow_redirections
+            return [error] * len(self)
+
+    async def run():
+        batches = Batches(Moving(), 1, is_cluster=True)
+        assert await asyncio.gather(*(batches.execute_command("GET", "a") for _ in range(9))) == ["there"] * 9
 
     asyncio.run(run())
 

@@ -110,7 +110,8 @@ def test_servers_that_are_found_later(url, contexts):
         link = RedisLink(url, timeout=5)
         with pytest.raises(RedisUnavailableError):
             await link.ask("GET", "a")
-        assert LATER[url](link._client._client).ssl_context.get() is contexts[0]
+        (client,) = link._clients.values()
+        assert LATER[url](client._client).ssl_context.get() is contexts[0]
         await link.close()
 
     asyncio.run(run())

@@ -7,6 +7,7 @@ command gives up its connection, so that the next ones would open as many again.
 import asyncio
 import contextvars
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -37,41 +38,47 @@ class Batches:
     that comes in a batch has all of that fail.
     """
 
-    __slots__ = ("_alone", "_client", "_options", "_sending", "_timeout", "_waiting")
+    __slots__ = ("_alone", "_client", "_is_closed", "_options", "_sending", "_timeout", "_waiting")
 
     def __init__(self, client: Any, timeout: float, *, is_cluster: bool = False) -> None:
         self._client = client
         self._timeout = timeout
         # Of a batch that is told to go elsewhere each goes by itself: in the pipeline they would go one after another.
         self._options = {"allow_redirections": False} if is_cluster else {}
-        self._alone = 0
+        self._alone = asyncio.Semaphore(_ALONE)
+        self._is_closed = False
         self._waiting: deque[tuple[Command, asyncio.Future[Any]]] = deque()
         self._sending: set[asyncio.Task[list[Any]]] = set()
 
     async def execute_command(self, *command: str | bytes | int) -> Any:
         """As the client's own. Raises whatever that does, and ``ConnectionError`` if this is closed meanwhile."""
-        if self._alone < _ALONE:
-            self._alone += 1
+        if self._alone.locked():
+            answer = await self._queue(command)
+            if type(answer).__name__ not in _ELSEWHERE:
+                return _given(answer)
+        async with self._alone:
             try:
                 return await self._client.execute_command(*command)
             finally:
-                self._alone -= 1
-        answer = await self._queue(command)
-        if type(answer).__name__ in _ELSEWHERE:
-            return await self._client.execute_command(*command)
-        if isinstance(answer, BaseException):
-            # One for all of a batch that failed: without what the others have added to it.
-            raise answer.with_traceback(None)
-        return answer
+                if self._is_closed:
+                    # The connection that was being opened when all were closed is open now.
+                    await self._client.aclose()
 
     async def aclose(self) -> None:
+        """All of it, even if whoever closes gives up meanwhile."""
+        self._is_closed = True
         _answer([*self._waiting], [ConnectionError("closed")] * len(self._waiting))
         self._waiting.clear()
+        closing = asyncio.ensure_future(self._close())
+        await asyncio.shield(closing)
+
+    async def _close(self) -> None:
         sending = [*self._sending]
         for task in sending:
             task.cancel()
         await asyncio.gather(*sending, return_exceptions=True)
-        await self._client.aclose()
+        with suppress(Exception):  # a server that hangs says no farewell
+            await self._client.aclose()
 
     def _queue(self, command: Command) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
@@ -110,6 +117,14 @@ class Batches:
         error = ConnectionError("closed") if task.cancelled() else task.exception()
         _answer(batch, task.result() if error is None else [error] * len(batch))
         self._send_waiting()
+
+
+def _given(answer: Any) -> Any:
+    """Raises ``answer`` if that is an error."""
+    if isinstance(answer, BaseException):
+        # One for all of a batch that failed: without what the others have added to it.
+        raise answer.with_traceback(None)
+    return answer
 
 
 def _answer(batch: Batch, answers: list[Any]) -> None:

@@ -28,14 +28,14 @@ class RedisLink:
     its key, but for EVAL and EVALSHA.
 
     ``timeout`` seconds for one command as a whole, connecting included. Nothing connects before the first command, and
-    no command is sent twice. A client made from a URL belongs to the event loop it was made in: another loop gets
-    another. Many commands at once share a few connections to a server (``Batches``); with a client of the user's own
-    each has its own.
+    no command is sent twice. A client made from a URL belongs to the event loop it was made in: each loop has its own,
+    and closes it. Many commands at once share a few connections to a server (``Batches``); with a client of the user's
+    own each has its own.
 
     Raises ``ConfigurationError`` if redis is not installed or ``given`` is neither.
     """
 
-    __slots__ = ("_client", "_given", "_loop", "_redis", "_servers", "_timeout", "_tls")
+    __slots__ = ("_clients", "_given", "_redis", "_servers", "_tls", "timeout")
 
     def __init__(self, given: "str | Secret | redis.asyncio.Redis", *, timeout: float = 1.0) -> None:
         self._redis = _load_redis()
@@ -46,40 +46,43 @@ class RedisLink:
         self._servers = servers
         self._tls = SharedContext(servers.options()) if servers is not None and servers.is_tls else None
         self._given = None if servers else given
-        self._timeout = timeout
-        self._client: Any = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.timeout = timeout
+        self._clients: dict[asyncio.AbstractEventLoop, Batches] = {}
 
     async def ask(self, *command: "str | bytes | int") -> Any:
         """The answer to one command, as Redis gives it: octets, numbers. Raises ``RedisUnavailableError`` alone."""
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self.timeout):
                 client = self._connected()
                 try:
                     return await client.execute_command(*command)
                 except Exception as error:
-                    if type(error).__name__ == "ReadOnlyError" and client is self._client:
+                    if type(error).__name__ == "ReadOnlyError" and client in self._clients.values():
                         # No longer the master, and behind its address there may be another one for who connects anew.
                         await self.close()
                     raise
         except Exception as error:
             # redis-py raises its own, the socket's and TLS's errors, and a client of the user's own anything.
-            raise RedisUnavailableError(type(error).__name__) from error
+            why = type(error).__name__
+        # Without that error: what a server says may repeat what it was told, and that may be a password.
+        raise RedisUnavailableError(why)
 
     async def close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None and self._loop is asyncio.get_running_loop():
+        client = self._clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
             await client.aclose()
 
     def _connected(self) -> Any:
         if self._servers is None:
             return self._given
         loop = asyncio.get_running_loop()
-        if self._client is None or self._loop is not loop:
-            client = _client(self._redis, self._servers, self._tls, self._timeout)
-            self._client = Batches(client, self._timeout, is_cluster=self._servers.kind == "cluster")
-            self._loop = loop
-        return self._client
+        client = self._clients.get(loop)
+        if client is None:
+            for gone in [one for one in tuple(self._clients) if one.is_closed()]:
+                self._clients.pop(gone, None)  # another thread may have been faster
+            made = _client(self._redis, self._servers, self._tls, self.timeout)
+            client = self._clients[loop] = Batches(made, self.timeout, is_cluster=self._servers.kind == "cluster")
+        return client
 
 
 class _ThroughSentinels:

@@ -1,5 +1,6 @@
 """Which Redis a URL names, and how redis-py is told: one server, Sentinels, or a cluster."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -55,21 +56,22 @@ def read_redis_url(url: str) -> RedisServers:
                 "one, or by valkey's, or given as a client"
             )
         servers = _read_several(kind, _SPELLINGS[server], rest)
-    try:
+    with suppress(ValueError):
         servers.options()
-    except ValueError:
-        raise ConfigurationError(f"the {scheme}:// URL of a Redis has a part that nobody can read") from None
-    return servers
+        return servers
+    # Without that error, which shows what it cannot read: of a password with a "/" in it, a half.
+    raise ConfigurationError(f"the {scheme}:// URL of a Redis has a part that nobody can read")
 
 
 def _read_several(kind: str, scheme: str, rest: str) -> RedisServers:
     before, _, query = rest.partition("?")
     authority, _, master = before.partition("/")
     login, at, hosts = authority.rpartition("@")
-    try:
+    nodes: tuple[tuple[str, int], ...] = ()
+    with suppress(ValueError):
         nodes = tuple(_node(place, _PORTS[kind]) for place in hosts.split(","))
-    except ValueError:
-        raise ConfigurationError(f"the servers of a {kind} are named host:port,host:port") from None
+    if not nodes:
+        raise ConfigurationError(f"the servers of a {kind} are named host:port,host:port")
     if kind == "sentinel" and not master:
         raise ConfigurationError("Sentinels are asked for a master by its name: redis+sentinel://host:26379/mymaster")
     if kind == "cluster" and master:

@@ -71,6 +71,7 @@ class RedisCounter:
             answer = read_numbers(said)
             if len(answer) == 3 and answer[0] == _BANNED:
                 return store.note_ban(name, answer[1], answer[2], began)
+            store.note_no_ban(name, began)
         if len(answer) != 2 + layout.stride * len(layout.buckets) or answer[0] > 1:
             raise StoreUnavailableError("Redis: an answer that is no verdict")
         readings = layout.readings(answer[2:], layout.stride)

@@ -1,5 +1,6 @@
 """The Lua scripts, and how one is run: by its digest, which Redis knows from the first time on."""
 
+import asyncio
 from functools import partial
 from hashlib import sha1
 from importlib.resources import files
@@ -40,17 +41,22 @@ class Script:
         return self._digest
 
     async def run(self, link: RedisLink, keys: tuple[str, ...], *arguments: Argument) -> Any:
-        """The answer, in one trip; in two where Redis has forgotten the script. Raises ``StoreUnavailableError``.
+        """The answer, in one trip; in two where Redis has forgotten the script, within the time of one command.
 
-        Not sent again after any other failure: it may have run all the same.
+        Not sent again after any other failure: it may have run all the same. Raises ``StoreUnavailableError``.
         """
+        began = asyncio.get_running_loop().time()
         rest = (len(keys), *keys, *arguments)
         try:
             return await link.ask("EVALSHA", self.digest, *rest)
         except RedisUnavailableError as error:
-            if type(error.__cause__).__name__ != "NoScriptError":
+            if str(error) != "NoScriptError":
                 raise StoreUnavailableError(f"Redis: {error}") from error
-        return await ask(link, "EVAL", self.text, *rest)
+        try:
+            async with asyncio.timeout_at(began + link.timeout):
+                return await ask(link, "EVAL", self.text, *rest)
+        except TimeoutError:
+            raise StoreUnavailableError("Redis: TimeoutError") from None
 
     def load(self, link: RedisLink) -> Any:
         return ask(link, "SCRIPT LOAD", self.text)

@@ -172,6 +172,13 @@ class RedisStore:
         self._bans.put(name, (over, min(over, began + self.longest_denial)))
         return Banned(left * 1000, begins=begins == 1)
 
+    def note_no_ban(self, name: str, began: int) -> None:
+        """An answer asked for at ``began`` knows of none: another process has lifted what was heard of before."""
+        over, believed = self._bans.get(name) or (0, 0)
+        # What is believed still was heard of meanwhile.
+        if over and believed <= began:
+            self._bans.put(name, (0, 0))
+
     async def _reach(self) -> None:
         # One command has less time than a first connection may need: hence several tries.
         for _ in range(_TRIES - 1):
