@@ -243,6 +243,11 @@ NO_URLS = {
         "Sentinels are asked for a master by its name",
     ),
     "redis+cluster://:hunter2@h/0": "a cluster has one database",
+    **dict.fromkeys(
+        [f"{server}?hunter2=1" for server in ("redis://h", "unix:///s", "redis+sentinel://h/m", "redis+cluster://h")],
+        r"an option that redis-py does not take \(TypeError\)",
+    ),
+    "redis://h?port=hunter2": r"an option that redis-py does not take \(ValueError\)",
 }
 
 

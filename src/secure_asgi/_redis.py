@@ -32,7 +32,8 @@ class RedisLink:
     and closes it. Many commands at once share a few connections to a server (``Batches``); with a client of the user's
     own each has its own.
 
-    Raises ``ConfigurationError`` if redis is not installed or ``given`` is neither.
+    Raises ``ConfigurationError`` if redis is not installed, ``given`` is neither, or redis-py does not take what the
+    URL says.
     """
 
     __slots__ = ("_clients", "_given", "_redis", "_servers", "_tls", "timeout")
@@ -48,6 +49,8 @@ class RedisLink:
         self._given = None if servers else given
         self.timeout = timeout
         self._clients: dict[asyncio.AbstractEventLoop, Batches] = {}
+        if servers is not None:
+            _check_options(self._redis, servers, self._tls, timeout)
 
     async def ask(self, *command: "str | bytes | int") -> Any:
         """The answer to one command, as Redis gives it: octets, numbers. Raises ``RedisUnavailableError`` alone."""
@@ -88,11 +91,12 @@ class RedisLink:
 class _ThroughSentinels:
     """A client of the master that some Sentinels name, closed together with its connections to them."""
 
-    __slots__ = ("_master", "_sentinels", "execute_command", "pipeline")
+    __slots__ = ("_master", "_sentinels", "connection_pool", "execute_command", "pipeline")
 
     def __init__(self, sentinels: Any, master: Any) -> None:
         self._sentinels = sentinels
         self._master = master
+        self.connection_pool = master.connection_pool
         self.execute_command = master.execute_command
         self.pipeline = master.pipeline
 
@@ -110,6 +114,21 @@ class _FirstIsKey:
 
     async def get_keys(self, *command: Any) -> Any:
         return command[1:2] or None
+
+
+def _check_options(redis: Any, servers: RedisServers, tls: SharedContext | None, timeout: float) -> None:
+    """Raises ``ConfigurationError`` for what redis-py would refuse only when it connects: each question would be an
+    outage, and a limit that is counted locally looks like one that works."""
+    why = ""
+    try:
+        client = _client(redis, servers, tls, timeout)
+        if servers.kind != "cluster":
+            client.connection_pool.make_connection()
+    except Exception as error:
+        why = type(error).__name__
+    if why:
+        # Without that error, which shows an option's value.
+        raise ConfigurationError(f"the URL of a Redis has an option that redis-py does not take ({why})")
 
 
 def _client(redis: Any, servers: RedisServers, tls: SharedContext | None, timeout: float) -> Any:
