@@ -577,8 +577,19 @@ def test_options(options, sentence):
         (lambda: LimitRule("GET", "/x", limits="1/minute", in_addition=1), "in_addition= is True or False"),
         (lambda: Tier("", limits="1/minute", scopes="x"), "a name of printable ASCII"),
         (lambda: Tier("x", limits="1/minute"), "fits everybody"),
+        (lambda: Tier("x", limits="1/minute", scopes=5), "takes the names of scopes"),
+        (lambda: Tier("x", limits="1/minute", claims=["plan"]), "is a mapping of names to values"),
     ],
-    ids=["a method in small letters", "no path", "no limits", "in addition to what", "no name", "everybody"],
+    ids=[
+        "a method in small letters",
+        "no path",
+        "no limits",
+        "in addition to what",
+        "no name",
+        "everybody",
+        "no scopes",
+        "no claims",
+    ],
 )
 def test_rules_and_tiers(make, sentence):
     with pytest.raises(ConfigurationError, match=sentence):

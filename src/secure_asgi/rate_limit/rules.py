@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .._asgi import Scope
+from .._options import several
 from .._rule_table import read_methods
 from .._templates import Template
 from ..errors import ConfigurationError
@@ -73,7 +74,11 @@ class Tier:
         self.name = name
         self.limits = read_limits(limits)
         self.policy = policy
-        self._scopes = frozenset((scopes,) if isinstance(scopes, str) else scopes)
+        if not all(isinstance(scope, str) for scope in several(scopes)):
+            raise ConfigurationError(f"Tier({name!r}, scopes=...) takes the names of scopes, got {scopes!r}")
+        if not isinstance(claims, Mapping | None):
+            raise ConfigurationError(f"Tier({name!r}, claims=...) is a mapping of names to values, got {claims!r}")
+        self._scopes = frozenset(several(scopes))
         self._claims = {
             claim: tuple(wanted) if isinstance(wanted, (list, tuple, set, frozenset)) else (wanted,)
             for claim, wanted in (claims or {}).items()
