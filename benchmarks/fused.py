@@ -126,7 +126,7 @@ def fused(
     perf_counter, wall, monotonic = time.perf_counter, time.time, time.monotonic
 
     def refusal(standings: Any) -> Denial:
-        return exceeded(policies, [read(0, standings[0], 1)], 1)
+        return exceeded(policies, [read(0, standings[0], 1)], 1, "")
 
     def verify(token: bytes) -> tuple[Principal, Any, float]:
         now = wall()

@@ -1,25 +1,20 @@
 """Eight layers against one function fused by hand, the bare application, and what people assemble today."""
 
 import asyncio
-import json
-import logging
-import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
+from .alike import check_alike
 from .assembled import assembled, assembled_scope
 from .fused import fused
 from .harness import Row, at_least, at_most, just, measure, request_through
-from .service import HEADERS, Discarded, eight_layers, orders, request_scope
-
-UUID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-Answer = tuple[Any, ...]
+from .service import Discarded, eight_layers, orders, request_scope
 
 
 def rows() -> Iterator[Row]:
-    check()
+    check_alike()
+    asyncio.run(_check_assembled())
     sinks = [Discarded(), Discarded()]
 
     def catch_up() -> None:
@@ -46,15 +41,6 @@ def rows() -> Iterator[Row]:
     )
 
 
-def check() -> None:
-    """The two answer alike, on the wire and in the audit log, or their costs would not compare."""
-    for name, (app, headers, times, options) in _CASES.items():
-        got = [asyncio.run(_last_answer(build, app, headers, times, options)) for build in (eight_layers, fused)]
-        if got[0] != got[1]:
-            raise SystemExit(f"{name}: the fused function answers otherwise:\n{got[0]}\n{got[1]}")
-    asyncio.run(_check_assembled())
-
-
 async def _check_assembled() -> None:
     """It answers 200 with every part at work, twice: from the second request on its token is warm."""
     scope = assembled_scope()
@@ -75,66 +61,3 @@ async def _check_assembled() -> None:
             raise SystemExit(f"the assembled stack answers {heads[0]}")
         if "view_rate_limit" not in seen["state"] or not seen["user"].is_authenticated:
             raise SystemExit("the assembled stack has not counted or not authenticated the request")
-
-
-async def _crash(scope: Any, receive: Any, send: Any) -> None:
-    raise RuntimeError("secret")
-
-
-def _with(**changed: bytes | None) -> list[tuple[bytes, bytes]]:
-    by_name = {name.encode().replace(b"_", b"-"): value for name, value in changed.items()}
-    lines = ((name, by_name.get(name, value)) for name, value in HEADERS)
-    return [(name, value) for name, value in lines if value is not None]
-
-
-_CASES: dict[str, tuple[Any, list[tuple[bytes, bytes]], int, dict[str, Any]]] = {
-    "200": (orders, HEADERS, 2, {}),
-    "401": (orders, _with(authorization=None), 1, {}),
-    "401, a token that does not hold": (orders, _with(authorization=b"Bearer a.b.c"), 1, {}),
-    "403": (orders, _with(x_forwarded_proto=b"http"), 1, {}),
-    "308": (orders, _with(x_forwarded_proto=b"http", authorization=None), 1, {}),
-    "429": (orders, HEADERS, 3, {"limits": "2/minute"}),
-    "500": (_crash, HEADERS, 1, {}),
-}
-
-
-async def _last_answer(
-    build: Callable[..., Any], app: Any, headers: list[tuple[bytes, bytes]], times: int, options: dict[str, Any]
-) -> Answer:
-    """Status, header lines in any order, body and audit record of the last of ``times`` requests; ids masked."""
-    records: list[Any] = []
-    flush: list[Callable[[], object]] = []
-
-    class Sink:
-        attach = staticmethod(flush.append)
-        __call__ = staticmethod(records.append)
-
-    wrapped = build(app, Sink(), clock=lambda: 0, **options)
-    messages: list[Any] = []
-
-    async def send(message: Any) -> None:
-        messages.append(message)
-
-    async def receive() -> Any:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    logging.getLogger("secure_asgi.errors").setLevel(logging.CRITICAL)
-    raised = ""
-    for _ in range(times):
-        messages.clear()
-        try:
-            await wrapped(request_scope(list(headers)), receive, send)
-        except RuntimeError as error:
-            raised = repr(error)
-    logging.getLogger("secure_asgi.errors").setLevel(logging.NOTSET)
-    flush[0]()
-    start, *bodies = messages
-    record = {name: value for name, value in records[-1].items() if name not in ("time", "duration_ms")}
-    body = b"".join(message.get("body", b"") for message in bodies)
-    return (
-        raised,
-        start["status"],
-        sorted((name, UUID.sub(b"*", value)) for name, value in start["headers"]),
-        UUID.sub(b"*", body),
-        UUID.sub(b"*", json.dumps(record, sort_keys=True).encode()),
-    )
