@@ -189,7 +189,7 @@ def _nameless() -> dict[str, Any]:
     """Options for connections that do not introduce themselves: for that redis-py reads its own version from the disk,
     and waits for Redis to take note, each time, which is more than all the rest of connecting."""
     try:
-        import redis.driver_info  # noqa: F401
+        import redis.driver_info  # noqa: F401  (only whether there is one is asked)
     except ImportError:
         return {"lib_name": None, "lib_version": None}
     return {"driver_info": None}
