@@ -448,38 +448,27 @@ def test_bans_grow_and_are_forgotten(server, monkeypatch):
     in_store(server, test, ban=Ban(after=2, per=5.0, first=10.0, longest=40.0))
 
 
-def test_refusals_are_counted_from_the_first_on(server, monkeypatch):
-    """As in memory: 5 s after the first one they begin anew, however few seconds ago the last one was."""
+@pytest.mark.parametrize(
+    ("after", "moments"),
+    [(3, (0, 0, 4, 5, 6, 9)), (2, (0, 1, -100, -98))],
+    ids=["from the first on", "from the future"],
+)
+def test_which_refusals_are_counted(server, monkeypatch, after, moments):
+    """As in memory: 5 s after the first one they begin anew, however few seconds ago the last one was. And none that
+    the clock has gone back behind: how long ago they were nobody knows."""
     fake_clock(monkeypatch)
 
     async def test(store, clock):
         counter = store.counter([bucket(1, 86400)])
         counter.denied._longest = 0
         verdicts = []
-        for seconds in (0, 0, 4, 5, 6, 9):
+        for seconds in moments:
             await set_clock(store.link, seconds)
             verdicts.append(await counter.hit("k", 1))
-        assert [verdict[0] for verdict in verdicts[:5]] == [True, False, False, False, False]
-        assert verdicts[5] == Banned(900 * SECOND, begins=True)
+        assert [verdict[0] for verdict in verdicts[:-1]] == [True] + [False] * (len(moments) - 2)
+        assert verdicts[-1] == Banned(900 * SECOND, begins=True)
 
-    in_store(server, test, ban=Ban(after=3, per=5.0))
-
-
-def test_refusals_from_the_future_ban_nobody(server, monkeypatch):
-    """The clock went back: how long ago they were nobody knows."""
-    fake_clock(monkeypatch)
-
-    async def test(store, clock):
-        counter = store.counter([bucket(1, 86400)])
-        counter.denied._longest = 0
-        verdicts = []
-        for seconds in (0, 1, -100, -98):
-            await set_clock(store.link, seconds)
-            verdicts.append(await counter.hit("k", 1))
-        assert [verdict[0] for verdict in verdicts[:3]] == [True, False, False]
-        assert verdicts[3] == Banned(900 * SECOND, begins=True)
-
-    in_store(server, test, ban=Ban(after=2, per=5.0))
+    in_store(server, test, ban=Ban(after=after, per=5.0))
 
 
 @pytest.mark.parametrize("put", [("SET", "x"), ("SADD", "x"), ("RPUSH", "nan", "inf"), ("SET", "1 9e99")], ids=str)
