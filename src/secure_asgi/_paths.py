@@ -13,10 +13,13 @@ DOCS = ("/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json")
 OpenAPI document."""
 
 
-def route_path(scope: Scope) -> str:
-    """The path below ``root_path``: what Starlette's router matches, inside a ``Mount`` too."""
+def route_path(scope: Scope, root_path: str = "") -> str:
+    """The path below the scope's ``root_path``: what Starlette's router matches, inside a ``Mount`` too.
+
+    ``root_path``: what the application puts in place of the scope's when it is called, "" for nothing.
+    """
     path: str = scope["path"]
-    root: str = scope.get("root_path", "")
+    root: str = root_path or scope.get("root_path", "")
     if not root or not path.startswith(root):
         return path
     rest = path[len(root) :]

@@ -90,7 +90,7 @@ class AuthorizationMiddleware(Layer):
             method = scope["method"]
             if method == WEBSOCKET:  # a token like any other to HTTP, and no WebSocket
                 return self._without_rule(exchange)
-        path = route_path({**scope, "root_path": self._root_path} if self._root_path else scope)
+        path = route_path(scope, self._root_path)
         found = self._table.find(method, path)
         if found is None:
             return self._without_rule(exchange)

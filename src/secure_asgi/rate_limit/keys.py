@@ -108,8 +108,7 @@ class Identify:
 
     def _route(self, exchange: Exchange, scope: Scope) -> Hashable:
         method = WEBSOCKET if scope["type"] == "websocket" else scope["method"]
-        path = route_path({**scope, "root_path": self._root_path} if self._root_path else scope)
-        found = None if self._routes is None else self._routes.find(method, path)
+        found = None if self._routes is None else self._routes.find(method, route_path(scope, self._root_path))
         return short_key("route" if found is None else f"route {found[0].template.text}")
 
 

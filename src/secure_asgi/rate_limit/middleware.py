@@ -297,7 +297,7 @@ class RateLimitMiddleware(Layer):
     def _plan_for(self, exchange: Exchange, scope: Scope) -> Plan | None:
         if self._table is not None:
             method = WEBSOCKET if scope["type"] == "websocket" else scope["method"]
-            path = route_path({**scope, "root_path": self._root_path} if self._root_path else scope)
+            path = route_path(scope, self._root_path)
             found = None if method == WEBSOCKET and scope["type"] == "http" else self._table.find(method, path)
             if found is not None:
                 return self._by_rule[found[0]]
